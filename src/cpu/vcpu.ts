@@ -1,0 +1,79 @@
+// The seam between a machine and whatever runs its processor. A machine sees only these interfaces;
+// the front end injects an accelerator that implements them.
+
+import type { AddressSpace } from '../memory/address-space.ts';
+import type { CPUState } from './state.ts';
+
+/** Where the processor's INTR pin and interrupt acknowledge lead (local APIC, then the PICs). */
+export interface InterruptSource {
+  /** Whether an unmasked external interrupt waits; asked only while EFLAGS.IF allows one. */
+  hasInterrupt(): boolean;
+  /** Acknowledges the interrupt of highest priority and returns its vector, 0–255. */
+  acknowledge(): number;
+}
+
+/** Everything outside the processor that it can reach. */
+export interface CPUWiring {
+  /** Guest-physical memory, and the 64 KiB port space. */
+  readonly memory: AddressSpace;
+  readonly ports: AddressSpace;
+  readonly interrupts: InterruptSource;
+  /** Time-stamp counter without the guest's own offset: virtual ticks since power-on. */
+  readTSC(): bigint;
+  /** IA32_APIC_BASE and CR8 belong to the local APIC. */
+  readAPICBase(): number;
+  writeAPICBase(value: number): void;
+  /** Local APIC task priority, as CR8 shows it (0–15). */
+  readTPR(): number;
+  writeTPR(value: number): void;
+}
+
+/** Why `run` came back. */
+export type RunExit =
+  /** The budget is used up, or a device asked for attention. */
+  | { readonly kind: 'budget' }
+  /** HLT with no deliverable interrupt: nothing happens before one comes. */
+  | { readonly kind: 'halted' }
+  /** Triple fault, or code where none can run; `report` shows the state for people. */
+  | { readonly kind: 'shutdown'; readonly reason: string; readonly report: string };
+
+export interface VCPU {
+  readonly state: CPUState;
+  /**
+   * Runs until `instructionBudget` guest instructions have retired, or sooner (HLT, a request).
+   * Never throws for what a guest does.
+   */
+  run(instructionBudget: number): RunExit;
+  /** Makes `run` return, or look at interrupts, before the next instruction. Callable inside run. */
+  requestEvent(): void;
+  /** Makes a `run` that is under way come back with kind 'budget' after this instruction. */
+  requestStop(): void;
+  /** Power-on state (SDM volume 3, table 9-1), or INIT. */
+  reset(): void;
+  /** Raises a non-maskable interrupt. */
+  raiseNMI(): void;
+  /** A20 gate: true lets address line 20 through. */
+  setA20(isEnabled: boolean): void;
+  /** Forgets cached translations, after state was written from outside. */
+  synchronize(): void;
+  /** Instructions retired since reset. */
+  readonly instructionCount: number;
+}
+
+/** Makes the one processor of a machine. */
+export interface Accelerator {
+  /** `software`, `kvm` … as `--accel` spells it. */
+  readonly name: string;
+  createVCPU(wiring: CPUWiring, memory: MachineMemory): VCPU;
+}
+
+/** The one buffer that holds a machine's processor state, TLB, dirty bytes and RAM (design §2). */
+export interface MachineMemory {
+  /** The WebAssembly.Memory, where the accelerator wants one. */
+  readonly wasmMemory: object;
+  readonly buffer: ArrayBufferLike;
+  readonly ramList: import('../memory/ram-list.ts').RAMList;
+  readonly tlb: import('../memory/soft-tlb.ts').SoftTLB;
+  readonly dirty: import('../memory/dirty-memory.ts').DirtyMemory;
+  readonly codePages: import('../memory/code-pages.ts').CodePages;
+}
