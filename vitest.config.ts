@@ -5,5 +5,6 @@ export default defineConfig({
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     exclude: ['test/slow/**'],
     maxWorkers: 2,
+    testTimeout: 30_000,
   },
 });
