@@ -1,0 +1,303 @@
+// A WebAssembly value as an expression: a tree of operations that is written into a function body
+// when a statement uses it. A tree may be used once only unless it is cheap and pure: what is used
+// more often, or must be evaluated now, is pinned with `FunctionBuilder.let`.
+
+import type { ByteWriter } from './byte-writer.ts';
+import {
+  LOADS,
+  type LoadName,
+  type Operation,
+  operation,
+  PREFIX_FC,
+  PREFIX_FD,
+  type ValueType,
+} from './operations.ts';
+
+/** Writes an opcode in its prefixed or plain form. */
+export function writeOpcode(code: ByteWriter, opcode: number): void {
+  if (opcode >= PREFIX_FD) {
+    code.u8(0xfd);
+    code.u32(opcode - PREFIX_FD);
+  } else if (opcode >= PREFIX_FC) {
+    code.u8(0xfc);
+    code.u32(opcode - PREFIX_FC);
+  } else {
+    code.u8(opcode);
+  }
+}
+
+type Operand = Value | number | bigint;
+
+export class Value {
+  readonly type: ValueType;
+  /** The number, if this is a constant. */
+  readonly constant: number | bigint | undefined;
+  readonly #write: (code: ByteWriter) => void;
+
+  constructor(
+    type: ValueType,
+    write: (code: ByteWriter) => void,
+    constant?: number | bigint | undefined,
+  ) {
+    this.type = type;
+    this.#write = write;
+    this.constant = constant;
+  }
+
+  /** Appends the operations that leave this value on the stack. */
+  write(code: ByteWriter): void {
+    this.#write(code);
+  }
+
+  // Integer arithmetic, in the type of `this` (i32 or i64).
+  add(other: Operand): Value {
+    return isZero(other) ? this : this.#binary('add', other);
+  }
+  sub(other: Operand): Value {
+    return isZero(other) ? this : this.#binary('sub', other);
+  }
+  mul(other: Operand): Value {
+    return this.#binary('mul', other);
+  }
+  divS(other: Operand): Value {
+    return this.#binary('div_s', other);
+  }
+  divU(other: Operand): Value {
+    return this.#binary('div_u', other);
+  }
+  remS(other: Operand): Value {
+    return this.#binary('rem_s', other);
+  }
+  remU(other: Operand): Value {
+    return this.#binary('rem_u', other);
+  }
+  and(other: Operand): Value {
+    return this.#binary('and', other);
+  }
+  or(other: Operand): Value {
+    return isZero(other) ? this : this.#binary('or', other);
+  }
+  xor(other: Operand): Value {
+    return isZero(other) ? this : this.#binary('xor', other);
+  }
+  /** All bits inverted. */
+  not(): Value {
+    return this.#binary('xor', -1);
+  }
+  neg(): Value {
+    return constantOf(this.type, 0).sub(this);
+  }
+  /** Shift counts are taken modulo the width, as WebAssembly does. */
+  shl(other: Operand): Value {
+    return isZero(other) ? this : this.#binary('shl', other);
+  }
+  shrS(other: Operand): Value {
+    return isZero(other) ? this : this.#binary('shr_s', other);
+  }
+  shrU(other: Operand): Value {
+    return isZero(other) ? this : this.#binary('shr_u', other);
+  }
+  rotl(other: Operand): Value {
+    return this.#binary('rotl', other);
+  }
+  rotr(other: Operand): Value {
+    return this.#binary('rotr', other);
+  }
+  clz(): Value {
+    return op(`${this.type}.clz`, this);
+  }
+  ctz(): Value {
+    return op(`${this.type}.ctz`, this);
+  }
+  popcnt(): Value {
+    return op(`${this.type}.popcnt`, this);
+  }
+
+  // Comparisons: i32, 0 or 1.
+  eqz(): Value {
+    return op(`${this.type}.eqz`, this);
+  }
+  eq(other: Operand): Value {
+    return this.#binary('eq', other);
+  }
+  ne(other: Operand): Value {
+    return this.#binary('ne', other);
+  }
+  ltS(other: Operand): Value {
+    return this.#binary('lt_s', other);
+  }
+  ltU(other: Operand): Value {
+    return this.#binary('lt_u', other);
+  }
+  gtS(other: Operand): Value {
+    return this.#binary('gt_s', other);
+  }
+  gtU(other: Operand): Value {
+    return this.#binary('gt_u', other);
+  }
+  leS(other: Operand): Value {
+    return this.#binary('le_s', other);
+  }
+  leU(other: Operand): Value {
+    return this.#binary('le_u', other);
+  }
+  geS(other: Operand): Value {
+    return this.#binary('ge_s', other);
+  }
+  geU(other: Operand): Value {
+    return this.#binary('ge_u', other);
+  }
+
+  // Conversions.
+  /** i64 → i32, its low half; an i32 stays as it is. */
+  wrap(): Value {
+    return this.type === 'i32' ? this : op('i32.wrap_i64', this);
+  }
+  /** i32 → i64, zero-extended; an i64 stays as it is. */
+  extendU(): Value {
+    return this.type === 'i64' ? this : op('i64.extend_i32_u', this);
+  }
+  /** i32 → i64, sign-extended; an i64 stays as it is. */
+  extendS(): Value {
+    return this.type === 'i64' ? this : op('i64.extend_i32_s', this);
+  }
+  /** The low byte, sign-extended within the type; likewise 16 and 32 bits. */
+  extend8S(): Value {
+    return op(`${this.type}.extend8_s`, this);
+  }
+  extend16S(): Value {
+    return op(`${this.type}.extend16_s`, this);
+  }
+
+  #binary(name: string, other: Operand): Value {
+    return op(`${this.type}.${name}`, this, toValue(this.type, other));
+  }
+}
+
+function isZero(other: Operand): boolean {
+  const constant = other instanceof Value ? other.constant : other;
+  return constant === 0 || constant === 0n;
+}
+
+function toValue(type: ValueType, other: Operand): Value {
+  return other instanceof Value ? other : constantOf(type, other);
+}
+
+export function i32(value: number): Value {
+  return new Value(
+    'i32',
+    (code) => {
+      code.u8(0x41);
+      code.s32(value);
+    },
+    value | 0,
+  );
+}
+
+export function i64(value: bigint | number): Value {
+  const wide = BigInt.asIntN(64, BigInt(value));
+  return new Value(
+    'i64',
+    (code) => {
+      code.u8(0x42);
+      code.s64(wide);
+    },
+    wide,
+  );
+}
+
+export function f64(value: number): Value {
+  return new Value('f64', (code) => {
+    code.u8(0x44);
+    code.f64(value);
+  });
+}
+
+/** A 16-byte constant. */
+export function v128(bytes: Uint8Array): Value {
+  if (bytes.length !== 16) {
+    throw new RangeError(`Cannot make a v128 constant of ${bytes.length} bytes as it takes 16`);
+  }
+  return new Value('v128', (code) => {
+    writeOpcode(code, PREFIX_FD + 12);
+    code.append(bytes);
+  });
+}
+
+/** A constant of an integer type. */
+export function constantOf(type: ValueType, value: number | bigint): Value {
+  if (type === 'i32') return i32(Number(value));
+  if (type === 'i64') return i64(value);
+  throw new TypeError(`Cannot make an integer constant of type ${type}`);
+}
+
+/**
+ * Any operation by its WebAssembly name, such as `op('i16x8.add', a, b)`; types are checked here,
+ * while building. For lane operations pass the lane numbers with {@link laneOp}.
+ *
+ * @throws {TypeError} if the count or a type of the arguments is not the operation's
+ */
+export function op(name: string, ...args: Value[]): Value {
+  return make(operation(name), args, []);
+}
+
+/** An operation with lane immediates: one lane number, or the sixteen of a shuffle. */
+export function laneOp(name: string, lanes: readonly number[], ...args: Value[]): Value {
+  return make(operation(name), args, lanes);
+}
+
+function make(row: Operation, args: readonly Value[], lanes: readonly number[]): Value {
+  if (args.length !== row.params.length || lanes.length !== row.laneBytes) {
+    throw new TypeError(
+      `Cannot emit "${row.name}" as it takes ${row.params.length} values and ` +
+        `${row.laneBytes} lanes: got ${args.length} and ${lanes.length}`,
+    );
+  }
+  args.forEach((arg, index) => {
+    if (arg.type !== row.params[index]) {
+      throw new TypeError(
+        `Cannot emit "${row.name}" as argument ${index} must be ${row.params[index]}: ` +
+          `it is ${arg.type}`,
+      );
+    }
+  });
+  return new Value(row.result, (code) => {
+    for (const arg of args) arg.write(code);
+    writeOpcode(code, row.code);
+    for (const lane of lanes) code.u8(lane);
+  });
+}
+
+/**
+ * A load of linear memory at `address + offset`. It is evaluated where the value is used: pin it
+ * with `FunctionBuilder.let` if a store may come between.
+ */
+export function load(name: LoadName, address: Value, offset = 0): Value {
+  if (address.type !== 'i32') throw new TypeError(`Cannot load at an address of ${address.type}`);
+  const row = LOADS[name];
+  return new Value(row.type, (code) => {
+    address.write(code);
+    writeOpcode(code, row.code);
+    code.u32(0); // Alignment is only a hint, and guest addresses promise none.
+    code.u32(offset);
+  });
+}
+
+/** `condition ? a : b` without a branch; both are evaluated. */
+export function select(condition: Value, a: Value, b: Value): Value {
+  if (a.type !== b.type || condition.type !== 'i32') {
+    throw new TypeError(`Cannot select between ${a.type} and ${b.type} by ${condition.type}`);
+  }
+  return new Value(a.type, (code) => {
+    a.write(code);
+    b.write(code);
+    condition.write(code);
+    if (a.type === 'v128') {
+      code.u8(0x1c); // A typed select: the plain one takes numbers only.
+      code.u32(1);
+      code.u8(0x7b);
+    } else {
+      code.u8(0x1b);
+    }
+  });
+}
