@@ -1,0 +1,68 @@
+// Which room may import which: the table of docs/architecture.md, "The rooms". An arrow that is not
+// here fails `npm run check`.
+
+import { cruise, type ICruiseResult, type IForbiddenRuleType } from 'dependency-cruiser';
+import extractTSConfig from 'dependency-cruiser/config-utl/extract-ts-config';
+
+/** Room → the rooms it may import besides itself. Paths are folders of the repository. */
+const ARROWS: Readonly<Record<string, readonly string[]>> = {
+  'src/base': [],
+  'src/memory': ['src/base'],
+  'src/wasm': ['src/base'],
+  'src/cpu': ['src/base', 'src/memory'],
+  'src/accel': ['src/base', 'src/memory', 'src/cpu', 'src/wasm'],
+  'src/devices': ['src/base', 'src/memory'],
+  'src/machine': ['src/base', 'src/memory', 'src/cpu', 'src/devices'],
+  'src/snapshot': ['src/base', 'src/memory', 'src/machine'],
+  'src/migration': ['src/base', 'src/memory', 'src/machine', 'src/snapshot'],
+};
+
+/** Tests, and what stands outside src/, may look into every room. */
+const FREE = ['\\.test\\.ts$', '^test/', '^bench/', '^scripts/', '^web/', '^[^/]+$'];
+
+function rules(): IForbiddenRuleType[] {
+  const forbidden: IForbiddenRuleType[] = Object.entries(ARROWS).map(([room, allowed]) => ({
+    name: `${room} imports only ${allowed.join(', ') || 'itself'}`,
+    severity: 'error',
+    from: { path: `^${room}/`, pathNot: FREE },
+    to: {
+      // Test helpers and Node's own modules count too: the core has no platform.
+      path: '.',
+      pathNot: [room, ...allowed].map((name) => `^${name}/`),
+    },
+  }));
+  forbidden.push({
+    name: 'nothing imports the command line',
+    severity: 'error',
+    from: { pathNot: ['^src/cli/', ...FREE] },
+    to: { path: '^src/cli/' },
+  });
+  forbidden.push({
+    name: 'no cycles',
+    severity: 'error',
+    from: {},
+    // A cycle of types alone is erased before anything runs.
+    to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+  });
+  return forbidden;
+}
+
+/** Every import that has no arrow, and every cycle, as lines for people. */
+export async function forbiddenImports(): Promise<string[]> {
+  const result = await cruise(
+    ['src', 'test', 'bench', 'scripts'],
+    {
+      ruleSet: { forbidden: rules() },
+      validate: true,
+      tsPreCompilationDeps: true,
+      doNotFollow: { path: 'node_modules' },
+    },
+    { extensions: ['.ts', '.js', '.mjs', '.json'] },
+    { tsConfig: extractTSConfig('tsconfig.test.json') },
+  );
+  const { violations } = (result.output as ICruiseResult).summary;
+  return violations.map((violation) => {
+    const path = violation.cycle?.map((step) => step.name).join(' → ') ?? violation.to;
+    return `${violation.from} → ${path}: ${violation.rule.name}`;
+  });
+}

@@ -1,0 +1,78 @@
+// The guests that Quire knows, and the packages of Debian that they come from.
+
+/** A file to take out of a package. */
+export interface GuestPart {
+  /** Package, with its architecture. A metapackage is followed to the one that has the file. */
+  readonly packageName: string;
+  /** The dependency of `packageName` that carries the file, if that is another package. */
+  readonly follow?: RegExp;
+  /** Where the file may lie; the first match counts. */
+  readonly patterns: readonly string[];
+  readonly role: 'kernel' | 'busybox';
+}
+
+/** A guest and how it is started, where the command line does not say otherwise. */
+export interface Guest {
+  readonly name: string;
+  readonly summary: string;
+  readonly parts: readonly GuestPart[];
+  readonly memoryBytes: number;
+  readonly append: string;
+}
+
+const MIB = 2 ** 20;
+
+const BUSYBOX: GuestPart = {
+  packageName: 'busybox-static:i386',
+  patterns: ['./bin/busybox', './usr/bin/busybox'],
+  role: 'busybox',
+};
+
+/** `cryptomgr.notests` leaves out self-tests that take longer than the rest of the boot. */
+const LINUX_APPEND = 'console=ttyS0,115200 cryptomgr.notests';
+
+export const GUESTS: readonly Guest[] = [
+  {
+    name: 'debian-686',
+    summary: 'Debian kernel for 32-bit processors, BusyBox shell on the serial line',
+    parts: [
+      {
+        packageName: 'linux-image-686:i386',
+        follow: /^linux-image-[\d.-]+-686$/,
+        patterns: ['./boot/vmlinuz-*'],
+        role: 'kernel',
+      },
+      BUSYBOX,
+    ],
+    memoryBytes: 128 * MIB,
+    append: LINUX_APPEND,
+  },
+  {
+    name: 'debian-686-pae',
+    summary: 'The same with PAE page tables',
+    parts: [
+      {
+        packageName: 'linux-image-686-pae:i386',
+        follow: /^linux-image-[\d.-]+-686-pae$/,
+        patterns: ['./boot/vmlinuz-*'],
+        role: 'kernel',
+      },
+      BUSYBOX,
+    ],
+    memoryBytes: 128 * MIB,
+    append: LINUX_APPEND,
+  },
+  {
+    name: 'memtest86+',
+    summary: 'Memory tester, on the serial line',
+    parts: [
+      {
+        packageName: 'memtest86+:i386',
+        patterns: ['./boot/memtest86+ia32.bin'],
+        role: 'kernel',
+      },
+    ],
+    memoryBytes: 16 * MIB,
+    append: 'console=ttyS0,115200',
+  },
+];
