@@ -1,0 +1,155 @@
+// Which 128-byte lines of RAM hold code that somebody decoded or translated (design section 5). Keyed
+// by RAM offset, so that aliases, mirrors, DMA and the debugger all count.
+
+import { assert } from '../base/errors.ts';
+import { hex } from '../base/hex.ts';
+import { PAGE_BITS, PAGE_OFFSET_MASK, PAGE_SIZE } from '../base/pages.ts';
+import { rangeContains } from '../base/ranges.ts';
+import { DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
+
+/** Size of a code line, bytes; 32 of them are a page. */
+export const CODE_LINE_BYTES = 128;
+const LINE_BITS = 7;
+
+/** Called before code made from these bytes may run again: drop every unit that touches them. */
+export type InvalidateListener = (ramOffset: number, sizeBytes: number) => void;
+
+/**
+ * One 32-bit mask per RAM page: bit i says that line i holds decoded code.
+ *
+ * While a page's mask is not empty its DIRTY_CODE bit is clear, so that stores to it take the slow
+ * path, which calls `RAMWrites.note`; a store to a page without code costs nothing.
+ */
+export class CodePages {
+  readonly buffer: ArrayBufferLike;
+  /** Byte of `buffer` at which the mask of RAM page 0 lies. */
+  readonly offset: number;
+  readonly pageCount: number;
+  /** One mask per page. */
+  readonly masks: Uint32Array;
+  /** Told to drop code; also see `addInvalidateListener`. */
+  readonly #listeners: InvalidateListener[] = [];
+  #dirty: DirtyMemory | undefined;
+
+  /** @throws {RangeError} if the masks do not lie in `buffer`, or `offset` is not a multiple of 4 */
+  constructor(options: {
+    buffer: ArrayBufferLike;
+    offset: number;
+    pageCount: number;
+    dirty?: DirtyMemory;
+  }) {
+    const { buffer, offset, pageCount, dirty } = options;
+    if (
+      offset % 4 !== 0 ||
+      !Number.isInteger(pageCount) ||
+      pageCount < 1 ||
+      !rangeContains(0, buffer.byteLength, offset, pageCount * 4)
+    )
+      throw new RangeError(
+        `Cannot create code pages as their masks must lie aligned in the buffer: offset is ` +
+          `${hex(offset)}, pages ${pageCount}, buffer ${hex(buffer.byteLength)}`,
+      );
+    this.buffer = buffer;
+    this.offset = offset;
+    this.pageCount = pageCount;
+    this.masks = new Uint32Array(buffer, offset, pageCount);
+    this.#dirty = dirty;
+  }
+
+  /** Code pages over a buffer of their own. */
+  static create(options: { pageCount: number; dirty?: DirtyMemory }): CodePages {
+    const buffer = new ArrayBuffer(CodePages.bytesFor(options.pageCount));
+    return new CodePages({ buffer, offset: 0, ...options });
+  }
+
+  /** Bytes of buffer that `pageCount` pages take. */
+  static bytesFor(pageCount: number): number {
+    return pageCount * 4;
+  }
+
+  /** The dirty bytes whose CODE bit these pages own. */
+  get dirty(): DirtyMemory | undefined {
+    return this.#dirty;
+  }
+
+  set dirty(dirty: DirtyMemory) {
+    this.#dirty = dirty;
+  }
+
+  /** `listener` runs whenever bytes that hold code are about to be, or were just, written. */
+  onInvalidate(listener: InvalidateListener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Says that code was made from these bytes. Their page's next store takes the slow path. */
+  addLines(ramOffset: number, sizeBytes: number): void {
+    this.#forEachPage(ramOffset, sizeBytes, (page, lines) => {
+      const before = this.masks[page]!;
+      this.masks[page] = before | lines;
+      if (before === 0) this.#dirty?.clear(page * PAGE_SIZE, PAGE_SIZE, DIRTY_CODE);
+    });
+  }
+
+  /** Whether any line that the range touches holds code. */
+  hasCode(ramOffset: number, sizeBytes: number): boolean {
+    let found = 0;
+    this.#forEachPage(ramOffset, sizeBytes, (page, lines) => {
+      found |= this.masks[page]! & lines;
+    });
+    return found !== 0;
+  }
+
+  /**
+   * Drops the code on every line that the range touches. Listeners are told whole lines, because the
+   * bits of whole lines go, cut at page ends, and only if one of them holds code.
+   */
+  invalidate(ramOffset: number, sizeBytes: number): void {
+    this.#forEachPage(ramOffset, sizeBytes, (page, lines, start, size) => {
+      if ((this.masks[page]! & lines) === 0) return;
+      // The bits go first: a listener that decodes anew must find its own lines kept.
+      this.masks[page] = this.masks[page]! & ~lines;
+      const lineStart = start - (start & (CODE_LINE_BYTES - 1));
+      const bytes = (start - lineStart + size + CODE_LINE_BYTES - 1) & -CODE_LINE_BYTES;
+      for (const listener of this.#listeners) listener(lineStart, bytes);
+      this.#settle(page);
+    });
+  }
+
+  /** Drops all code of the page that holds `ramOffset`. */
+  dropPage(ramOffset: number): void {
+    const start = ramOffset - (ramOffset & PAGE_OFFSET_MASK);
+    this.invalidate(start, PAGE_SIZE);
+  }
+
+  /** DIRTY_CODE is set exactly while the page has no code. */
+  #settle(page: number): void {
+    if (this.masks[page] === 0) this.#dirty?.mark(page * PAGE_SIZE, PAGE_SIZE, DIRTY_CODE);
+  }
+
+  #forEachPage(
+    ramOffset: number,
+    sizeBytes: number,
+    visit: (page: number, lines: number, start: number, size: number) => void,
+  ): void {
+    assert(
+      rangeContains(0, this.pageCount * PAGE_SIZE, ramOffset, sizeBytes),
+      `Code lines at RAM offset ${hex(ramOffset)}, ${hex(sizeBytes)} bytes, must lie in RAM`,
+    );
+    let start = ramOffset;
+    let rest = sizeBytes;
+    while (rest > 0) {
+      const inPage = start & PAGE_OFFSET_MASK;
+      const size = Math.min(rest, PAGE_SIZE - inPage);
+      visit(start >>> PAGE_BITS, lineMask(inPage, size), start, size);
+      start += size;
+      rest -= size;
+    }
+  }
+}
+
+/** Bits of the lines that `size` bytes from `inPage` on touch; they stay within one page. */
+export function lineMask(inPage: number, size: number): number {
+  const first = inPage >> LINE_BITS;
+  const last = (inPage + size - 1) >> LINE_BITS;
+  return ((-1 << first) & (-1 >>> (31 - last))) >>> 0;
+}

@@ -1,0 +1,223 @@
+// One dirty byte per RAM page (the seed, I.2). Whatever writes RAM sets all its bits; each client
+// tests, clears, harvests and merges back its own. Generated code reads these bytes.
+
+import { hex } from '../base/hex.ts';
+import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
+import { rangeContains } from '../base/ranges.ts';
+
+/** Framebuffers: which pages of video memory changed since the last frame. */
+export const DIRTY_VGA = 0x1;
+/** Code: clear while decoded or translated code was made from the page. `CodePages` owns it. */
+export const DIRTY_CODE = 0x2;
+/** Snapshots and migration: which pages changed since they were last taken. */
+export const DIRTY_MIGRATION = 0x8;
+/** What a store leaves: dirty for every client, present and future. */
+export const DIRTY_ALL = 0xff;
+
+/** Called after bits were cleared and before anyone reads the pages; see `addCleanListener`. */
+export type CleanListener = (ramOffset: number, sizeBytes: number) => void;
+
+/** The pages that were dirty for one client when it harvested them. */
+export class DirtyHarvest {
+  readonly client: number;
+  /** First page looked at, and how many. */
+  readonly firstPageIndex: number;
+  readonly pageCount: number;
+  /** How many of them were dirty. */
+  readonly dirtyCount: number;
+  /** Bit (page − firstPageIndex), 32 to a word. */
+  readonly words: Uint32Array;
+
+  /** @internal */
+  constructor(client: number, firstPageIndex: number, pageCount: number, words: Uint32Array) {
+    this.client = client;
+    this.firstPageIndex = firstPageIndex;
+    this.pageCount = pageCount;
+    this.words = words;
+    let count = 0;
+    for (let word of words) for (; word !== 0; word &= word - 1) count++;
+    this.dirtyCount = count;
+  }
+
+  /** Whether page `pageIndex` of the RAM offset space was dirty. */
+  has(pageIndex: number): boolean {
+    const bit = pageIndex - this.firstPageIndex;
+    if (bit < 0 || bit >= this.pageCount) return false;
+    return ((this.words[bit >>> 5]! >>> (bit & 31)) & 1) !== 0;
+  }
+
+  /** The dirty pages in ascending order, as page numbers of the RAM offset space. */
+  *pages(): Generator<number> {
+    for (let index = 0; index < this.words.length; index++) {
+      for (let word = this.words[index]!; word !== 0; word = (word & (word - 1)) >>> 0)
+        yield this.firstPageIndex + index * 32 + (31 - Math.clz32(word & -word));
+    }
+  }
+}
+
+/**
+ * The dirty bytes of all RAM. Fresh RAM is dirty for every client.
+ *
+ * Clearing re-arms: once bits are gone, every clean listener runs (the TLB takes the write access
+ * off its rows) and only then does the call return, so that a page read afterwards can miss no
+ * store. Clients must read a page after they cleared its bit, never before.
+ */
+export class DirtyMemory {
+  readonly buffer: ArrayBufferLike;
+  /** Byte of `buffer` that belongs to RAM page 0. */
+  readonly offset: number;
+  readonly pageCount: number;
+  /** One byte per page. */
+  readonly bytes: Uint8Array;
+  readonly #words: Uint32Array;
+  readonly #cleanListeners: CleanListener[] = [];
+
+  /** @throws {RangeError} if the bytes do not lie in `buffer`, or `offset` is not a multiple of 4 */
+  constructor(options: { buffer: ArrayBufferLike; offset: number; pageCount: number }) {
+    const { buffer, offset, pageCount } = options;
+    if (
+      offset % 4 !== 0 ||
+      !Number.isInteger(pageCount) ||
+      pageCount < 1 ||
+      !rangeContains(0, buffer.byteLength, offset, DirtyMemory.bytesFor(pageCount))
+    )
+      throw new RangeError(
+        `Cannot create dirty memory as its bytes must lie aligned in the buffer: offset is ` +
+          `${hex(offset)}, pages ${pageCount}, buffer ${hex(buffer.byteLength)}`,
+      );
+    this.buffer = buffer;
+    this.offset = offset;
+    this.pageCount = pageCount;
+    this.bytes = new Uint8Array(buffer, offset, pageCount);
+    this.#words = new Uint32Array(buffer, offset, pageCount >>> 2);
+    this.bytes.fill(DIRTY_ALL);
+  }
+
+  /** Dirty memory over a buffer of its own. */
+  static create(options: { pageCount: number }): DirtyMemory {
+    const { pageCount } = options;
+    const buffer = new ArrayBuffer(DirtyMemory.bytesFor(pageCount));
+    return new DirtyMemory({ buffer, offset: 0, pageCount });
+  }
+
+  /** Bytes of buffer that `pageCount` pages take. */
+  static bytesFor(pageCount: number): number {
+    return (pageCount + 3) & ~3;
+  }
+
+  /** `listener` runs each time bits were cleared, with the range in which that happened. */
+  addCleanListener(listener: CleanListener): void {
+    this.#cleanListeners.push(listener);
+  }
+
+  /** Sets `bits` on every page that the range touches. An empty range touches none. */
+  mark(ramOffset: number, sizeBytes: number, bits = DIRTY_ALL): void {
+    const first = this.#firstPage(ramOffset, sizeBytes);
+    const count = pagesTouched(ramOffset, sizeBytes);
+    const bytes = this.bytes;
+    if (bits === DIRTY_ALL) bytes.fill(DIRTY_ALL, first, first + count);
+    else for (let page = first; page < first + count; page++) bytes[page] = bytes[page]! | bits;
+  }
+
+  /** Whether any page of the range is dirty for one of the clients in `bits`. */
+  isDirty(ramOffset: number, sizeBytes: number, bits: number): boolean {
+    const first = this.#firstPage(ramOffset, sizeBytes);
+    return this.#next(first, first + pagesTouched(ramOffset, sizeBytes), bits) >= 0;
+  }
+
+  /** Clears `bits` on every page that the range touches, then re-arms. */
+  clear(ramOffset: number, sizeBytes: number, bits: number): void {
+    const first = this.#firstPage(ramOffset, sizeBytes);
+    const count = pagesTouched(ramOffset, sizeBytes);
+    const bytes = this.bytes;
+    for (let page = first; page < first + count; page++) bytes[page] = bytes[page]! & ~bits;
+    this.#rearm(first, count);
+  }
+
+  /** How many pages of the range are dirty for one of the clients in `bits`. */
+  count(bits: number, ramOffset = 0, sizeBytes = this.pageCount * PAGE_SIZE): number {
+    const first = this.#firstPage(ramOffset, sizeBytes);
+    const end = first + pagesTouched(ramOffset, sizeBytes);
+    let count = 0;
+    for (let page = this.#next(first, end, bits); page >= 0; page = this.#next(page + 1, end, bits))
+      count++;
+    return count;
+  }
+
+  /**
+   * Takes a client's bits: returns which pages were dirty, leaves none, and re-arms. Whoever fails
+   * to use the harvest gives it back with {@link DirtyMemory.merge}.
+   * @param client one bit
+   */
+  harvest(client: number, ramOffset = 0, sizeBytes = this.pageCount * PAGE_SIZE): DirtyHarvest {
+    const first = this.#firstPage(ramOffset, sizeBytes);
+    const count = pagesTouched(ramOffset, sizeBytes);
+    const end = first + count;
+    const taken = new Uint32Array((count + 31) >>> 5);
+    let isAnyTaken = false;
+    for (
+      let page = this.#next(first, end, client);
+      page >= 0;
+      page = this.#next(page + 1, end, client)
+    ) {
+      this.bytes[page] = this.bytes[page]! & ~client;
+      const bit = page - first;
+      taken[bit >>> 5] = taken[bit >>> 5]! | (1 << (bit & 31));
+      isAnyTaken = true;
+    }
+    if (isAnyTaken) this.#rearm(first, count);
+    return new DirtyHarvest(client, first, count, taken);
+  }
+
+  /** Gives a harvest back: its pages are dirty again for its client, others stay as they are. */
+  merge(harvest: DirtyHarvest): void {
+    for (const page of harvest.pages()) this.bytes[page] = this.bytes[page]! | harvest.client;
+  }
+
+  /** Calls `onRun` for each run of neighbouring dirty pages, in ascending order. */
+  forEachRun(bits: number, onRun: (ramOffset: number, sizeBytes: number) => void): void {
+    const bytes = this.bytes;
+    let page = this.#next(0, this.pageCount, bits);
+    while (page >= 0) {
+      let end = page + 1;
+      while (end < this.pageCount && (bytes[end]! & bits) !== 0) end++;
+      onRun(page * PAGE_SIZE, (end - page) * PAGE_SIZE);
+      page = this.#next(end, this.pageCount, bits);
+    }
+  }
+
+  /** First page in [page, end) with one of `bits`, or −1; four clean pages are skipped at a time. */
+  #next(page: number, end: number, bits: number): number {
+    const bytes = this.bytes;
+    const words = this.#words;
+    const wordBits = Math.imul(bits, 0x01010101);
+    let at = page;
+    while (at < end) {
+      if ((at & 3) === 0 && end - at >= 4) {
+        const wordEnd = end >>> 2;
+        let word = at >>> 2;
+        while (word < wordEnd && (words[word]! & wordBits) === 0) word++;
+        at = word * 4;
+        if (at >= end) return -1;
+      }
+      if ((bytes[at]! & bits) !== 0) return at;
+      at++;
+    }
+    return -1;
+  }
+
+  #rearm(firstPage: number, pageCount: number): void {
+    if (pageCount === 0) return;
+    for (const listener of this.#cleanListeners)
+      listener(firstPage * PAGE_SIZE, pageCount * PAGE_SIZE);
+  }
+
+  #firstPage(ramOffset: number, sizeBytes: number): number {
+    if (!rangeContains(0, this.pageCount * PAGE_SIZE, ramOffset, sizeBytes))
+      throw new RangeError(
+        `Cannot use dirty bytes at RAM offset ${hex(ramOffset)} as the range must lie in RAM: ` +
+          `${hex(sizeBytes)} bytes of ${hex(this.pageCount * PAGE_SIZE)}`,
+      );
+    return ramOffset >>> PAGE_BITS;
+  }
+}

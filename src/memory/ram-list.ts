@@ -1,0 +1,257 @@
+// The RAM offset space and the blocks in it (the seed, I.1): allocation, release, and the two
+// translations between a RAM offset and the bytes of the host. Guests never see these offsets.
+
+import { hex } from '../base/hex.ts';
+import { isPageAligned, PAGE_SIZE, roundUpToPage } from '../base/pages.ts';
+import { rangeContains } from '../base/ranges.ts';
+import { MemoryError } from './errors.ts';
+import { RAMBlock } from './ram-block.ts';
+
+/** Longest id of a block, as a snapshot stores it. */
+export const RAM_BLOCK_ID_LENGTH_MAX = 255;
+
+/** A block to be made. */
+export interface RAMBlockOptions {
+  /** Such as `pc.ram`. */
+  readonly name: string;
+  /** Path of the device that owns it, such as `0000:00:02.0`; the id becomes `<path>/<name>`. */
+  readonly devicePath?: string;
+  /** Rounded up to whole pages. */
+  readonly sizeBytes: number;
+}
+
+/** Told of every block that comes and goes. */
+export interface RAMListListener {
+  onAlloc?(block: RAMBlock): void;
+  /** Called while the block's bytes are still its own. */
+  onFree?(block: RAMBlock): void;
+}
+
+/**
+ * All RAM of a machine: one contiguous space of offsets over one buffer.
+ *
+ * RAM offset 0 is byte `baseOffset` of `buffer`. Blocks are whole pages, never overlap and keep
+ * their offset for life. The buffer must be zero from `baseOffset` on, as a fresh one is.
+ */
+export class RAMList {
+  readonly buffer: ArrayBufferLike;
+  /** Byte of `buffer` at which RAM offset 0 lies; a multiple of the page size. */
+  readonly baseOffset: number;
+  /** Size of the RAM offset space, bytes. */
+  readonly capacityBytes: number;
+  /** The whole space, used or not. */
+  readonly bytes: Uint8Array;
+  /** The whole space, for accesses wider than a byte. */
+  readonly dataView: DataView;
+
+  /** From biggest to smallest: most lookups end at the first. */
+  readonly #blocks: RAMBlock[] = [];
+  readonly #listeners: RAMListListener[] = [];
+  #lastHit: RAMBlock | undefined;
+  /** Bytes from here on were never handed out and are still zero. */
+  #untouchedOffset = 0;
+
+  /** @throws {RangeError} if the space is not whole pages inside `buffer`, or 4 GiB or more */
+  constructor(options: { buffer: ArrayBufferLike; baseOffset: number; capacityBytes: number }) {
+    const { buffer, baseOffset, capacityBytes } = options;
+    if (!isCount(baseOffset) || !isPageAligned(baseOffset))
+      throw new RangeError(
+        `Cannot create RAM list as baseOffset must be a multiple of ${PAGE_SIZE}: ` +
+          `baseOffset is ${baseOffset}`,
+      );
+    if (!isCount(capacityBytes) || capacityBytes === 0 || !isPageAligned(capacityBytes))
+      throw new RangeError(
+        `Cannot create RAM list as capacityBytes must be a positive multiple of ${PAGE_SIZE}: ` +
+          `capacityBytes is ${capacityBytes}`,
+      );
+    if (!rangeContains(0, Math.min(buffer.byteLength, 2 ** 32), baseOffset, capacityBytes))
+      throw new RangeError(
+        `Cannot create RAM list as it must lie in the buffer and below 4 GiB: ` +
+          `baseOffset is ${hex(baseOffset)}, capacity ${hex(capacityBytes)}, ` +
+          `buffer ${hex(buffer.byteLength)}`,
+      );
+    this.buffer = buffer;
+    this.baseOffset = baseOffset;
+    this.capacityBytes = capacityBytes;
+    this.bytes = new Uint8Array(buffer, baseOffset, capacityBytes);
+    this.dataView = new DataView(buffer, baseOffset, capacityBytes);
+  }
+
+  /** A RAM list over a buffer of its own. */
+  static create(options: { capacityBytes: number }): RAMList {
+    const { capacityBytes } = options;
+    return new RAMList({ buffer: new ArrayBuffer(capacityBytes), baseOffset: 0, capacityBytes });
+  }
+
+  /** Pages in the RAM offset space: what `DirtyMemory` and `CodePages` are made for. */
+  get pageCount(): number {
+    return this.capacityBytes / PAGE_SIZE;
+  }
+
+  /** The blocks, from biggest to smallest. */
+  get blocks(): readonly RAMBlock[] {
+    return this.#blocks;
+  }
+
+  /**
+   * Makes a block of zeros.
+   * @throws {RangeError} if the name is empty or the size not positive
+   * @throws {MemoryError} `DUPLICATE_ID`, `OUT_OF_SPACE`
+   */
+  alloc(options: RAMBlockOptions): RAMBlock {
+    const { name, devicePath, sizeBytes: usedBytes } = options;
+    const id = devicePath === undefined || devicePath === '' ? name : `${devicePath}/${name}`;
+    if (name === '' || id.length > RAM_BLOCK_ID_LENGTH_MAX)
+      throw new RangeError(
+        `Cannot allocate RAM block "${id}" as its name must not be empty nor its id longer than ` +
+          `${RAM_BLOCK_ID_LENGTH_MAX} characters: it has ${id.length}`,
+      );
+    if (!isCount(usedBytes) || usedBytes === 0)
+      throw new RangeError(
+        `Cannot allocate RAM block "${id}" as its size must be a positive integer: got ${usedBytes}`,
+      );
+    if (this.byId(id) !== undefined)
+      throw new MemoryError(
+        'DUPLICATE_ID',
+        `Cannot allocate RAM block "${id}" as ids must be unique: a block of ` +
+          `${hex(this.byId(id)!.sizeBytes)} bytes has it`,
+      );
+    const sizeBytes = roundUpToPage(usedBytes);
+    const ramOffset = this.#findFree(id, sizeBytes);
+    const bytes = this.bytes.subarray(ramOffset, ramOffset + sizeBytes);
+    const dirtyBytes = Math.min(sizeBytes, Math.max(0, this.#untouchedOffset - ramOffset));
+    bytes.fill(0, 0, dirtyBytes);
+    this.#untouchedOffset = Math.max(this.#untouchedOffset, ramOffset + sizeBytes);
+    const block = new RAMBlock({ id, ramOffset, sizeBytes, usedBytes, bytes });
+    const at = this.#blocks.findIndex((other) => other.sizeBytes < sizeBytes);
+    this.#blocks.splice(at < 0 ? this.#blocks.length : at, 0, block);
+    for (const listener of this.#listeners) listener.onAlloc?.(block);
+    return block;
+  }
+
+  /**
+   * Makes a block that starts as a copy of `bytes`, such as a ROM image; zeros fill its last page.
+   * @throws as {@link RAMList.alloc}
+   */
+  allocFrom(options: { name: string; devicePath?: string; bytes: Uint8Array }): RAMBlock {
+    const { bytes, ...names } = options;
+    const block = this.alloc({ ...names, sizeBytes: bytes.byteLength });
+    block.bytes.set(bytes);
+    return block;
+  }
+
+  /**
+   * Gives a block's run back. Its bytes may belong to another block from then on.
+   * @throws {MemoryError} `OUTSIDE_BLOCK` if the block is not of this list, or freed already
+   */
+  free(block: RAMBlock): void {
+    const at = this.#blocks.indexOf(block);
+    if (at < 0)
+      throw new MemoryError(
+        'OUTSIDE_BLOCK',
+        `Cannot free RAM block "${block.id}" as it must be in this RAM list: it is not`,
+      );
+    for (const listener of this.#listeners) listener.onFree?.(block);
+    this.#blocks.splice(at, 1);
+    if (this.#lastHit === block) this.#lastHit = undefined;
+  }
+
+  addListener(listener: RAMListListener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** The block of this id, or undefined. */
+  byId(id: string): RAMBlock | undefined {
+    return this.#blocks.find((block) => block.id === id);
+  }
+
+  /** The block that holds `ramOffset`, or undefined. The last one found is tried first. */
+  blockAt(ramOffset: number): RAMBlock | undefined {
+    const last = this.#lastHit;
+    if (last !== undefined && holds(last, ramOffset)) return last;
+    for (const block of this.#blocks) {
+      if (holds(block, ramOffset)) {
+        this.#lastHit = block;
+        return block;
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * The bytes of a range of RAM offsets; the inverse of {@link RAMList.offsetOf}.
+   * @throws {MemoryError} `OUTSIDE_BLOCK` if the range does not lie in one block
+   */
+  view(ramOffset: number, sizeBytes: number): Uint8Array {
+    const block = this.blockAt(ramOffset);
+    if (
+      block === undefined ||
+      !isCount(sizeBytes) ||
+      !rangeContains(block.ramOffset, block.sizeBytes, ramOffset, sizeBytes)
+    )
+      throw new MemoryError(
+        'OUTSIDE_BLOCK',
+        `Cannot view RAM at offset ${hex(ramOffset)} as the range must lie in one block: ` +
+          `${hex(sizeBytes)} bytes, ${describe(block)}`,
+      );
+    return this.bytes.subarray(ramOffset, ramOffset + sizeBytes);
+  }
+
+  /**
+   * The RAM offset of a host view's first byte.
+   * @throws {MemoryError} `OUTSIDE_BLOCK` if the view is of other memory, or not inside one block
+   */
+  offsetOf(hostView: ArrayBufferView): number {
+    const ramOffset = hostView.byteOffset - this.baseOffset;
+    const block = hostView.buffer === this.buffer ? this.blockAt(ramOffset) : undefined;
+    if (
+      block === undefined ||
+      !rangeContains(block.ramOffset, block.sizeBytes, ramOffset, hostView.byteLength)
+    )
+      throw new MemoryError(
+        'OUTSIDE_BLOCK',
+        `Cannot find RAM offset of a view as it must lie in one block: ` +
+          `byte ${hex(hostView.byteOffset)}, ${hex(hostView.byteLength)} bytes, ${describe(block)}`,
+      );
+    return ramOffset;
+  }
+
+  /** The smallest free run that is large enough, so that large ones stay whole. */
+  #findFree(id: string, sizeBytes: number): number {
+    const byOffset = [...this.#blocks].sort((a, b) => a.ramOffset - b.ramOffset);
+    let best = -1;
+    let bestBytes = Number.POSITIVE_INFINITY;
+    let largestBytes = 0;
+    let cursor = 0;
+    for (let index = 0; index <= byOffset.length; index++) {
+      const next = byOffset[index];
+      const gapBytes = (next?.ramOffset ?? this.capacityBytes) - cursor;
+      largestBytes = Math.max(largestBytes, gapBytes);
+      if (gapBytes >= sizeBytes && gapBytes < bestBytes) {
+        best = cursor;
+        bestBytes = gapBytes;
+      }
+      if (next !== undefined) cursor = next.ramOffset + next.sizeBytes;
+    }
+    if (best < 0)
+      throw new MemoryError(
+        'OUT_OF_SPACE',
+        `Cannot allocate RAM block "${id}" as ${hex(sizeBytes)} bytes must be free in one run: ` +
+          `the largest is ${hex(largestBytes)} of ${hex(this.capacityBytes)}`,
+      );
+    return best;
+  }
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+function holds(block: RAMBlock, ramOffset: number): boolean {
+  return ramOffset >= block.ramOffset && ramOffset - block.ramOffset < block.sizeBytes;
+}
+
+function describe(block: RAMBlock | undefined): string {
+  if (block === undefined) return 'no block is there';
+  return `block "${block.id}" has ${hex(block.sizeBytes)} at ${hex(block.ramOffset)}`;
+}

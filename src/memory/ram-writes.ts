@@ -1,0 +1,66 @@
+// The one door through which every writer of RAM reports: slow-path stores, DMA, the debugger, loading
+// of snapshots. A writer that goes around it leaves stale code and pages missing from snapshots.
+
+import { PAGE_BITS, PAGE_OFFSET_MASK, PAGE_SIZE } from '../base/pages.ts';
+import { type CodePages, lineMask } from './code-pages.ts';
+import { DIRTY_ALL, DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
+import type { RAMBlock } from './ram-block.ts';
+import type { RAMListListener } from './ram-list.ts';
+
+/** Tells code pages and dirty bytes what was written. A listener of a RAM list, too. */
+export class RAMWrites implements RAMListListener {
+  readonly dirty: DirtyMemory;
+  readonly codePages: CodePages | undefined;
+
+  constructor(options: { dirty: DirtyMemory; codePages?: CodePages }) {
+    this.dirty = options.dirty;
+    this.codePages = options.codePages;
+    if (options.codePages !== undefined) options.codePages.dirty = options.dirty;
+  }
+
+  // Hot: called for each slow-path store, up to 10^6 times a second.
+  /**
+   * Says that RAM bytes were written: code on their lines is dropped, their pages become dirty for
+   * every client. CODE stays clear while the page has code on other lines. Call it before the bytes
+   * change or right after, but before the guest runs on.
+   */
+  note(ramOffset: number, sizeBytes: number): void {
+    const bytes = this.dirty.bytes;
+    const page = ramOffset >>> PAGE_BITS;
+    const inPage = ramOffset & PAGE_OFFSET_MASK;
+    if (inPage + sizeBytes > PAGE_SIZE || sizeBytes <= 0) {
+      this.#noteLong(ramOffset, sizeBytes);
+      return;
+    }
+    if (bytes[page] === DIRTY_ALL) return; // Dirty for CODE too, hence without code.
+    const codePages = this.codePages;
+    if (codePages === undefined) {
+      bytes[page] = DIRTY_ALL;
+      return;
+    }
+    if ((codePages.masks[page]! & lineMask(inPage, sizeBytes)) !== 0)
+      codePages.invalidate(ramOffset, sizeBytes);
+    bytes[page] = codePages.masks[page] === 0 ? DIRTY_ALL : DIRTY_ALL & ~DIRTY_CODE;
+  }
+
+  /** @internal A new block's bytes are dirty for everybody. */
+  onAlloc(block: RAMBlock): void {
+    this.note(block.ramOffset, block.sizeBytes);
+  }
+
+  /** @internal Code made from a block goes with it. */
+  onFree(block: RAMBlock): void {
+    this.note(block.ramOffset, block.sizeBytes);
+  }
+
+  #noteLong(ramOffset: number, sizeBytes: number): void {
+    let start = ramOffset;
+    let rest = sizeBytes;
+    while (rest > 0) {
+      const size = Math.min(rest, PAGE_SIZE - (start & PAGE_OFFSET_MASK));
+      this.note(start, size);
+      start += size;
+      rest -= size;
+    }
+  }
+}
