@@ -29,6 +29,13 @@ export interface Operand {
   offset(): Value;
   /** Linear address, i32, with the segment checked for `sizeBytes` of the kind of access. */
   linear(sizeBytes: number, isWrite: boolean): Value;
+  /** Linear address of any `offset` in this operand's segment, checked; X and Y operands (XLAT). */
+  linearAt(offset: Value, sizeBytes: number, isWrite: boolean): Value;
+  /**
+   * Linear address of another `offset` (already truncated to the address size) in this operand's
+   * segment, i32, checked for the access; memory operands only.
+   */
+  linearAt(offset: Value, sizeBytes: number, isWrite: boolean): Value;
   /** Segment number (ES … GS) of a memory operand, i32. */
   segment(): Value;
   /** Register number of a register operand, or of the reg field, i32 (x87 stack index for ST(i)). */
@@ -77,6 +84,8 @@ export interface Emitter {
   /** Adds to ESP or SP, by the stack's address size. */
   addToStackPointer(bytes: Value | number): void;
 
+  /** EIP of this instruction. */
+  currentEip(): Value;
   /** EIP behind this instruction, truncated to the operand size where the row says so. */
   nextEip(): Value;
   /** Continues at `eip` (an absolute offset in CS); #GP(0) if it is beyond the limit. */
@@ -106,7 +115,6 @@ export interface Emitter {
    * It cannot fault: it works on its arguments and on the state area. Returns its result, if any.
    */
   callShared(shared: SharedFunction, ...args: Value[]): Value;
-  /** The same from inside the `build` of another shared function is `tools.call`. */
 }
 
 /** A WebAssembly function that many handlers share. */
