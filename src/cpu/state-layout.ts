@@ -115,8 +115,19 @@ export const SCRATCH = 0x5c0;
 export const INSTRUCTION_COUNT = 0x600;
 /** Physical address lines: 0xffffffff, or 0xffefffff while A20 is off (u32). */
 export const A20_MASK = 0x608;
+/** The four PAE page-directory-pointer registers, u64 each, loaded with CR3 (SDM 3, 4.4.1). */
+export const PDPTE = 0x620;
+/** SIMD float exceptions of the current instruction, MXCSR_ flags; 0 between instructions (u32). */
+export const SIMD_RAISED = 0x640;
+/** 1 if one of them is unmasked: the row must fault; 0 between instructions (u32). */
+export const SIMD_FAULT = 0x644;
+/** Fuel that was taken out of a running engine's hands to make it stop soon (i32). */
+export const FUEL_HELD = 0x60c;
+/** Look-up tables and scratch of the engine, at a fixed place: nothing architectural. */
+export const ENGINE = 0x1000;
+export const ENGINE_BYTES = 0x7000;
 /** Size of the state area, bytes. */
-export const STATE_BYTES = 0x1000;
+export const STATE_BYTES = 0x8000;
 
 /** Code and default operand size 32 bits (CS.D). */
 export const MODE_CODE32 = 1;
