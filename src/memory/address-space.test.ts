@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { GuestMemory, MemoryRegion, TLB_NOTDIRTY, DIRTY_MIGRATION } from './index.ts';
+import { DIRTY_MIGRATION, GuestMemory, MemoryRegion, TLB_NOTDIRTY } from './index.ts';
 
 test('smoke', () => {
   const m = new GuestMemory({ ramCapacityBytes: 1 << 20 });

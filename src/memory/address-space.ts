@@ -1,11 +1,9 @@
 // A guest-physical address space, or a port space: every access that is not a TLB hit ends here. It
 // renders its region tree, keeps the page map by difference, and tells listeners what changed.
 
-import { PAGE_OFFSET_MASK, PAGE_SIZE } from '../base/pages.ts';
 import { DMAMapping } from './dma-mapping.ts';
-import { MemoryError } from './errors.ts';
 import {
-  FlatView,
+  type FlatView,
   type MemorySection,
   SECTION_IO,
   SECTION_RAM,
@@ -21,6 +19,16 @@ import { PhysDispatch, UNASSIGNED_SECTION } from './phys-dispatch.ts';
 import { IO_MEM_UNASSIGNED } from './phys-offset.ts';
 import type { RAMList } from './ram-list.ts';
 import type { RAMWrites } from './ram-writes.ts';
+import { RegionMap } from './region-map.ts';
+
+// A constant of another module costs a check at each use in hot code.
+const IO = SECTION_IO;
+const RAM = SECTION_RAM;
+const ROM = SECTION_ROM;
+const ROMD = SECTION_ROMD;
+const UNASSIGNED = SECTION_UNASSIGNED;
+const NOWHERE = UNASSIGNED_SECTION;
+const MASKS = VALUE_MASKS;
 
 /** What is behind an address. */
 export type AddressKind = 'ram' | 'rom' | 'romd' | 'io' | 'unassigned';
@@ -32,6 +40,9 @@ export type UnassignedListener = (
   isWrite: boolean,
   value: number | undefined,
 ) => void;
+
+/** A write to ROM, which changed nothing. */
+export type ROMWriteListener = (gpa: number, sizeBytes: number, value: number | undefined) => void;
 
 export interface AddressSpaceOptions {
   /** Such as `memory` or `I/O`. */
@@ -46,6 +57,8 @@ export interface AddressSpaceOptions {
   readonly ioTable?: IoMemoryTable;
   /** Called on each access to nothing; reads are all ones and writes are ignored either way. */
   readonly onUnassigned?: UnassignedListener;
+  /** Called on each write to ROM; it is ignored either way. `value` is undefined for long ones. */
+  readonly onROMWrite?: ROMWriteListener;
 }
 
 const KIND_NAMES: readonly AddressKind[] = ['ram', 'rom', 'unassigned', 'romd', 'io'];
@@ -63,15 +76,15 @@ export class AddressSpace {
   readonly ramWrites: RAMWrites | undefined;
   readonly dispatch: PhysDispatch;
   onUnassigned: UnassignedListener | undefined;
+  onROMWrite: ROMWriteListener | undefined;
   /** Accesses to nothing, and writes to ROM, since the space was made. */
   unassignedCount = 0;
   romWriteCount = 0;
 
-  #view: FlatView;
+  readonly #map: RegionMap;
   readonly #sizeBytes: number;
-  readonly #listeners: MemoryListener[] = [];
   /** The section of the last access; never an unassigned one. */
-  #last: MemorySection = UNASSIGNED_SECTION;
+  #last: MemorySection = NOWHERE;
   readonly #ram: DataView;
 
   constructor(options: AddressSpaceOptions) {
@@ -81,6 +94,7 @@ export class AddressSpace {
     this.ramList = ramList;
     this.ramWrites = options.ramWrites;
     this.onUnassigned = options.onUnassigned;
+    this.onROMWrite = options.onROMWrite;
     this.#ram = ramList?.dataView ?? new DataView(new ArrayBuffer(0));
     this.#sizeBytes = root.sizeBytes;
     const addressBits = Math.max(12, Math.ceil(Math.log2(root.sizeBytes)));
@@ -90,14 +104,14 @@ export class AddressSpace {
       write: (gpa, value, sizeBytes) => this.write(gpa, sizeBytes, value),
       valid: { unaligned: true },
     });
-    this.#view = FlatView.render(root).withSections([]);
-    root.addUser(this);
-    this.update();
+    this.#map = new RegionMap(name, root, this.dispatch, ramList, () => {
+      this.#last = NOWHERE;
+    });
   }
 
   /** What the region tree looks like, rendered. */
   get view(): FlatView {
-    return this.#view;
+    return this.#map.view;
   }
 
   get sizeBytes(): number {
@@ -106,7 +120,7 @@ export class AddressSpace {
 
   /** Stops following the region tree; the space keeps its last view. */
   close(): void {
-    this.root.removeUser(this);
+    this.#map.close();
   }
 
   // Hot: slow-path loads and all port input, up to 10^6 times a second.
@@ -114,15 +128,14 @@ export class AddressSpace {
   read(gpa: number, sizeBytes: number): number {
     let section = this.#last;
     let at = gpa - section.start;
-    if (!(at >= 0 && at + sizeBytes <= section.sizeBytes) || section === UNASSIGNED_SECTION) {
+    if (!(at >= 0 && at + sizeBytes <= section.sizeBytes) || section === NOWHERE) {
       section = this.find(gpa);
-      if (section.kind === SECTION_UNASSIGNED) return this.#readUnassigned(gpa, sizeBytes);
+      if (section.kind === UNASSIGNED) return this.#readUnassigned(gpa, sizeBytes);
       this.#last = section;
       at = gpa - section.start;
       if (at + sizeBytes > section.sizeBytes) return this.#readAcross(gpa, sizeBytes);
     }
-    if (section.kind === SECTION_IO)
-      return section.io!.read(section.offsetInRegion + at, sizeBytes);
+    if (section.kind === IO) return section.io!.read(section.offsetInRegion + at, sizeBytes);
     const ramOffset = section.ramOffset + at;
     if (sizeBytes === 4) return this.#ram.getUint32(ramOffset, true);
     if (sizeBytes === 1) return this.#ram.getUint8(ramOffset);
@@ -134,9 +147,9 @@ export class AddressSpace {
   write(gpa: number, sizeBytes: number, value: number): void {
     let section = this.#last;
     let at = gpa - section.start;
-    if (!(at >= 0 && at + sizeBytes <= section.sizeBytes) || section === UNASSIGNED_SECTION) {
+    if (!(at >= 0 && at + sizeBytes <= section.sizeBytes) || section === NOWHERE) {
       section = this.find(gpa);
-      if (section.kind === SECTION_UNASSIGNED) {
+      if (section.kind === UNASSIGNED) {
         this.#writeUnassigned(gpa, sizeBytes, value);
         return;
       }
@@ -147,13 +160,13 @@ export class AddressSpace {
         return;
       }
     }
-    if (section.kind === SECTION_RAM) {
+    if (section.kind === RAM) {
       const ramOffset = section.ramOffset + at;
       if (sizeBytes === 4) this.#ram.setUint32(ramOffset, value, true);
       else if (sizeBytes === 1) this.#ram.setUint8(ramOffset, value);
       else this.#ram.setUint16(ramOffset, value, true);
       this.ramWrites?.note(ramOffset, sizeBytes);
-    } else if (section.kind === SECTION_ROM) this.romWriteCount++;
+    } else if (section.kind === ROM) this.#writeROM(gpa, sizeBytes, value);
     else section.io!.write(section.offsetInRegion + at, sizeBytes, value);
   }
 
@@ -161,7 +174,7 @@ export class AddressSpace {
   read64(gpa: number): bigint {
     const section = this.find(gpa);
     const at = gpa - section.start;
-    if (section.kind === SECTION_IO && section.sizeBytes - at >= 8) {
+    if (section.kind === IO && section.sizeBytes - at >= 8) {
       const { ops, opaque } = section.io!;
       if (ops.read64 !== undefined)
         return BigInt.asUintN(64, ops.read64(section.offsetInRegion + at, opaque));
@@ -174,7 +187,7 @@ export class AddressSpace {
   write64(gpa: number, value: bigint): void {
     const section = this.find(gpa);
     const at = gpa - section.start;
-    const isDevice = section.kind === SECTION_IO || section.kind === SECTION_ROMD;
+    const isDevice = section.kind === IO || section.kind === ROMD;
     if (isDevice && section.sizeBytes - at >= 8) {
       const { ops, opaque } = section.io!;
       if (ops.write64 !== undefined) {
@@ -191,7 +204,7 @@ export class AddressSpace {
     for (let done = 0; done < out.length; ) {
       const section = this.find(gpa + done);
       const size = this.#runBytes(section, gpa + done, out.length - done);
-      if (section.kind === SECTION_IO || section.kind === SECTION_UNASSIGNED) {
+      if (section.kind === IO || section.kind === UNASSIGNED) {
         this.#readRun(gpa + done, out, done, size);
       } else {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
@@ -206,11 +219,11 @@ export class AddressSpace {
     for (let done = 0; done < bytes.length; ) {
       const section = this.find(gpa + done);
       const size = this.#runBytes(section, gpa + done, bytes.length - done);
-      if (section.kind === SECTION_RAM) {
+      if (section.kind === RAM) {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
         this.ramList!.bytes.set(bytes.subarray(done, done + size), ramOffset);
         this.ramWrites?.note(ramOffset, size);
-      } else if (section.kind === SECTION_ROM) this.romWriteCount++;
+      } else if (section.kind === ROM) this.#writeROM(gpa + done, size, undefined);
       else this.#writeRun(gpa + done, bytes, done, size);
       done += size;
     }
@@ -242,12 +255,12 @@ export class AddressSpace {
 
   /** Whether `gpa` is RAM that the guest can write. */
   isRAM(gpa: number): boolean {
-    return this.find(gpa).kind === SECTION_RAM;
+    return this.find(gpa).kind === RAM;
   }
 
   /** The section behind `gpa`; for nothing, a section of kind SECTION_UNASSIGNED. */
   find(gpa: number): MemorySection {
-    return gpa >= 0 && gpa < this.#sizeBytes ? this.dispatch.find(gpa) : UNASSIGNED_SECTION;
+    return gpa >= 0 && gpa < this.#sizeBytes ? this.dispatch.find(gpa) : NOWHERE;
   }
 
   /** |phys_offset| of the page that holds `gpa`, as `phys-offset.ts` draws it. */
@@ -275,116 +288,39 @@ export class AddressSpace {
 
   /** `listener` is told the map as it is, and then each change. */
   addListener(listener: MemoryListener): void {
-    this.#listeners.push(listener);
-    listener.begin?.();
-    for (const section of this.#view.sections) {
-      listener.regionAdd?.(section);
-      if (section.logMask !== 0) listener.logStart?.(section, 0, section.logMask);
-    }
-    listener.commit?.();
+    this.#map.addListener(listener);
   }
 
   /** `listener` is told that every section goes, and nothing more. */
   removeListener(listener: MemoryListener): void {
-    const at = this.#listeners.indexOf(listener);
-    if (at < 0) return;
-    listener.begin?.();
-    for (const section of this.#view.sections) {
-      if (section.logMask !== 0) listener.logSync?.(section);
-      if (section.logMask !== 0) listener.logStop?.(section, section.logMask, 0);
-      listener.regionDel?.(section);
-    }
-    listener.commit?.();
-    this.#listeners.splice(at, 1);
+    this.#map.removeListener(listener);
   }
 
   /** Has accelerators bring their dirty logs into `DirtyMemory`, of all sections that are logged. */
   syncDirtyLog(): void {
-    for (const section of this.#view.sections)
-      if (section.logMask !== 0)
-        for (const listener of this.#listeners) listener.logSync?.(section);
-  }
-
-  /** @internal Renders the tree again; called when regions changed. */
-  update(): void {
-    const old = this.#view.sections;
-    const fresh = FlatView.render(this.root);
-    const removed: MemorySection[] = [];
-    const added: MemorySection[] = [];
-    const sections = mergeSections(old, fresh.sections, removed, added);
-    this.#checkRAM(added);
-    this.dispatch.register(added);
-    // Dirty logs are harvested while the old map is still in force, or their bits go with it.
-    for (const listener of this.#listeners) listener.begin?.();
-    for (const section of removed) this.#announceRemoval(section);
-    this.#view = fresh.withSections(sections);
-    this.#last = UNASSIGNED_SECTION;
-    this.dispatch.update(this.#view, removed, added);
-    const addedSet = new Set(added);
-    for (const section of sections) this.#announce(section, addedSet.has(section));
-    for (const listener of this.#listeners) listener.commit?.();
-  }
-
-  #announceRemoval(section: MemorySection): void {
-    for (const listener of this.#listeners) {
-      if (section.logMask !== 0) {
-        listener.logSync?.(section);
-        listener.logStop?.(section, section.logMask, 0);
-      }
-      listener.regionDel?.(section);
-    }
-  }
-
-  #announce(section: MemorySection, isNew: boolean): void {
-    const newMask = section.kind === SECTION_RAM ? section.region!.logMask : 0;
-    const oldMask = isNew ? 0 : section.logMask;
-    for (const listener of this.#listeners) {
-      if (isNew) listener.regionAdd?.(section);
-      if ((newMask & ~oldMask) !== 0) listener.logStart?.(section, oldMask, newMask);
-      if ((oldMask & ~newMask) !== 0) {
-        listener.logSync?.(section);
-        listener.logStop?.(section, oldMask, newMask);
-      }
-    }
-    section.logMask = newMask;
-  }
-
-  #checkRAM(added: readonly MemorySection[]): void {
-    for (const { kind, region } of added) {
-      if (kind === SECTION_IO || this.ramList?.byId(region!.block!.id) === region!.block) continue;
-      throw new MemoryError(
-        'REGION',
-        `Cannot map region "${region!.name}" in address space "${this.name}" as its RAM block ` +
-          `"${region!.block!.id}" must be in the space's RAM list: it is not`,
-      );
-    }
+    this.#map.syncDirtyLog();
   }
 
   #readUnassigned(gpa: number, sizeBytes: number): number {
-    // The page map knows holes by the page only; what lies behind the page's end is found anew.
-    if ((gpa & PAGE_OFFSET_MASK) + sizeBytes > PAGE_SIZE || this.#isHoleShort(gpa, sizeBytes))
-      return this.#readAcross(gpa, sizeBytes);
+    if (this.#map.view.holeBytes(gpa) < sizeBytes) return this.#readAcross(gpa, sizeBytes);
     this.unassignedCount++;
     this.onUnassigned?.(gpa, sizeBytes, false, undefined);
-    return VALUE_MASKS[sizeBytes]!;
+    return MASKS[sizeBytes]!;
   }
 
   #writeUnassigned(gpa: number, sizeBytes: number, value: number): void {
-    if ((gpa & PAGE_OFFSET_MASK) + sizeBytes > PAGE_SIZE || this.#isHoleShort(gpa, sizeBytes)) {
+    if (this.#map.view.holeBytes(gpa) < sizeBytes) {
       this.#writeAcross(gpa, sizeBytes, value);
       return;
     }
     this.unassignedCount++;
-    const bits = (value & VALUE_MASKS[sizeBytes]!) >>> 0;
+    const bits = (value & MASKS[sizeBytes]!) >>> 0;
     this.onUnassigned?.(gpa, sizeBytes, true, bits);
   }
 
-  /** Whether something is mapped within an access that begins in a hole. */
-  #isHoleShort(gpa: number, sizeBytes: number): boolean {
-    if (sizeBytes === 1) return false;
-    for (let at = 1; at < sizeBytes; at++)
-      if (this.find(gpa + at).kind !== SECTION_UNASSIGNED) return true;
-    return false;
+  #writeROM(gpa: number, sizeBytes: number, value: number | undefined): void {
+    this.romWriteCount++;
+    this.onROMWrite?.(gpa, sizeBytes, value);
   }
 
   #readAcross(gpa: number, sizeBytes: number): number {
@@ -413,13 +349,8 @@ export class AddressSpace {
 
   /** How many of `restBytes` from `gpa` on surely belong to `section`. */
   #runBytes(section: MemorySection, gpa: number, restBytes: number): number {
-    if (section.kind !== SECTION_UNASSIGNED)
-      return Math.min(restBytes, section.sizeBytes - (gpa - section.start));
-    const pageRest = PAGE_SIZE - (gpa & PAGE_OFFSET_MASK);
-    let run = 1;
-    const most = Math.min(restBytes, pageRest);
-    while (run < most && this.find(gpa + run).kind === SECTION_UNASSIGNED) run++;
-    return run;
+    if (section.kind === UNASSIGNED) return Math.min(restBytes, this.#map.view.holeBytes(gpa));
+    return Math.min(restBytes, section.sizeBytes - (gpa - section.start));
   }
 
   #readRun(gpa: number, out: Uint8Array, from: number, sizeBytes: number): void {
@@ -447,32 +378,4 @@ export class AddressSpace {
 function widthAt(gpa: number, restBytes: number): number {
   if ((gpa & 3) === 0 && restBytes >= 4) return 4;
   return (gpa & 1) === 0 && restBytes >= 2 ? 2 : 1;
-}
-
-/** The fresh sections, with those kept that did not change; what changed goes to the other two. */
-function mergeSections(
-  old: readonly MemorySection[],
-  fresh: readonly MemorySection[],
-  removed: MemorySection[],
-  added: MemorySection[],
-): MemorySection[] {
-  const merged: MemorySection[] = [];
-  let oldIndex = 0;
-  for (const section of fresh) {
-    while (oldIndex < old.length && old[oldIndex]!.start < section.start)
-      removed.push(old[oldIndex++]!);
-    const before = old[oldIndex];
-    if (before?.start === section.start) {
-      oldIndex++;
-      if (before.isSameAs(section)) {
-        merged.push(before);
-        continue;
-      }
-      removed.push(before);
-    }
-    merged.push(section);
-    added.push(section);
-  }
-  while (oldIndex < old.length) removed.push(old[oldIndex++]!);
-  return merged;
 }

@@ -27,7 +27,6 @@ export class CodePages {
   readonly pageCount: number;
   /** One mask per page. */
   readonly masks: Uint32Array;
-  /** Told to drop code; also see `addInvalidateListener`. */
   readonly #listeners: InvalidateListener[] = [];
   #dirty: DirtyMemory | undefined;
 
@@ -53,7 +52,7 @@ export class CodePages {
     this.offset = offset;
     this.pageCount = pageCount;
     this.masks = new Uint32Array(buffer, offset, pageCount);
-    this.#dirty = dirty;
+    if (dirty !== undefined) this.dirty = dirty;
   }
 
   /** Code pages over a buffer of their own. */
@@ -74,6 +73,7 @@ export class CodePages {
 
   set dirty(dirty: DirtyMemory) {
     this.#dirty = dirty;
+    dirty.setCodeMasks(this.masks);
   }
 
   /** `listener` runs whenever bytes that hold code are about to be, or were just, written. */
@@ -83,6 +83,11 @@ export class CodePages {
 
   /** Says that code was made from these bytes. Their page's next store takes the slow path. */
   addLines(ramOffset: number, sizeBytes: number): void {
+    const inPage = ramOffset & PAGE_OFFSET_MASK;
+    if (inPage + sizeBytes <= PAGE_SIZE) {
+      const lines = lineMask(inPage, sizeBytes);
+      if ((this.masks[ramOffset >>> PAGE_BITS]! & lines) === lines) return;
+    }
     this.#forEachPage(ramOffset, sizeBytes, (page, lines) => {
       const before = this.masks[page]!;
       this.masks[page] = before | lines;

@@ -14,25 +14,23 @@ export const DIRTY_MIGRATION = 0x8;
 /** What a store leaves: dirty for every client, present and future. */
 export const DIRTY_ALL = 0xff;
 
-/** Called after bits were cleared and before anyone reads the pages; see `addCleanListener`. */
+/** Called after bits were cleared and before anyone reads the pages; see `onClean`. */
 export type CleanListener = (ramOffset: number, sizeBytes: number) => void;
 
 /** The pages that were dirty for one client when it harvested them. */
 export class DirtyHarvest {
   readonly client: number;
-  /** First page looked at, and how many. */
+  /** First page that the bits below stand for: a multiple of 32. */
   readonly firstPageIndex: number;
-  readonly pageCount: number;
-  /** How many of them were dirty. */
+  /** How many pages were dirty. */
   readonly dirtyCount: number;
-  /** Bit (page − firstPageIndex), 32 to a word. */
+  /** Bit (page − firstPageIndex), 32 to a word; 0 for pages that were not looked at. */
   readonly words: Uint32Array;
 
   /** @internal */
-  constructor(client: number, firstPageIndex: number, pageCount: number, words: Uint32Array) {
+  constructor(client: number, firstPageIndex: number, words: Uint32Array) {
     this.client = client;
     this.firstPageIndex = firstPageIndex;
-    this.pageCount = pageCount;
     this.words = words;
     let count = 0;
     for (let word of words) for (; word !== 0; word &= word - 1) count++;
@@ -42,7 +40,7 @@ export class DirtyHarvest {
   /** Whether page `pageIndex` of the RAM offset space was dirty. */
   has(pageIndex: number): boolean {
     const bit = pageIndex - this.firstPageIndex;
-    if (bit < 0 || bit >= this.pageCount) return false;
+    if (bit < 0 || bit >= this.words.length * 32) return false;
     return ((this.words[bit >>> 5]! >>> (bit & 31)) & 1) !== 0;
   }
 
@@ -70,6 +68,8 @@ export class DirtyMemory {
   /** One byte per page. */
   readonly bytes: Uint8Array;
   readonly #words: Uint32Array;
+  /** Masks of code lines by page, once `CodePages` shares them. */
+  #codeMasks: Uint32Array | undefined;
   readonly #cleanListeners: CleanListener[] = [];
 
   /** @throws {RangeError} if the bytes do not lie in `buffer`, or `offset` is not a multiple of 4 */
@@ -106,17 +106,30 @@ export class DirtyMemory {
   }
 
   /** `listener` runs each time bits were cleared, with the range in which that happened. */
-  addCleanListener(listener: CleanListener): void {
+  onClean(listener: CleanListener): void {
     this.#cleanListeners.push(listener);
   }
 
-  /** Sets `bits` on every page that the range touches. An empty range touches none. */
+  /** @internal From now on CODE stays clear wherever `masks` says that a page holds code. */
+  setCodeMasks(masks: Uint32Array): void {
+    this.#codeMasks = masks;
+  }
+
+  /**
+   * Sets `bits` on every page that the range touches; an empty range touches none. CODE stays clear
+   * on pages that hold code. Whoever changed bytes calls `RAMWrites.note` instead.
+   */
   mark(ramOffset: number, sizeBytes: number, bits = DIRTY_ALL): void {
     const first = this.#firstPage(ramOffset, sizeBytes);
-    const count = pagesTouched(ramOffset, sizeBytes);
-    const bytes = this.bytes;
-    if (bits === DIRTY_ALL) bytes.fill(DIRTY_ALL, first, first + count);
-    else for (let page = first; page < first + count; page++) bytes[page] = bytes[page]! | bits;
+    const end = first + pagesTouched(ramOffset, sizeBytes);
+    const { bytes } = this;
+    const masks = (bits & DIRTY_CODE) !== 0 ? this.#codeMasks : undefined;
+    if (bits === DIRTY_ALL && masks === undefined) bytes.fill(DIRTY_ALL, first, end);
+    else if (masks === undefined)
+      for (let page = first; page < end; page++) bytes[page] = bytes[page]! | bits;
+    else
+      for (let page = first; page < end; page++)
+        bytes[page] = bytes[page]! | (masks[page] === 0 ? bits : bits & ~DIRTY_CODE);
   }
 
   /** Whether any page of the range is dirty for one of the clients in `bits`. */
@@ -153,20 +166,45 @@ export class DirtyMemory {
     const first = this.#firstPage(ramOffset, sizeBytes);
     const count = pagesTouched(ramOffset, sizeBytes);
     const end = first + count;
-    const taken = new Uint32Array((count + 31) >>> 5);
-    let isAnyTaken = false;
-    for (
-      let page = this.#next(first, end, client);
-      page >= 0;
-      page = this.#next(page + 1, end, client)
-    ) {
-      this.bytes[page] = this.bytes[page]! & ~client;
-      const bit = page - first;
-      taken[bit >>> 5] = taken[bit >>> 5]! | (1 << (bit & 31));
-      isAnyTaken = true;
+    const base = first & ~31;
+    const taken = new Uint32Array(Math.ceil((end - base) / 32));
+    this.#take(first, end, client, taken);
+    const harvest = new DirtyHarvest(client, base, taken);
+    if (harvest.dirtyCount > 0) this.#rearm(first, count);
+    return harvest;
+  }
+
+  /** Moves the client's bits of pages [first, end) to `taken`, where bit 0 is page `first & ~31`. */
+  #take(first: number, end: number, client: number, taken: Uint32Array): void {
+    const { bytes } = this;
+    const words = this.#words;
+    const base = first & ~31;
+    const shift = 31 - Math.clz32(client);
+    const wordBits = Math.imul(client, 0x01010101);
+    let page = first;
+    while (page < end) {
+      if ((page & 3) !== 0 || end - page < 4) {
+        if ((bytes[page]! & client) !== 0) {
+          bytes[page] = bytes[page]! & ~client;
+          const bit = page - base;
+          taken[bit >>> 5] = taken[bit >>> 5]! | (1 << (bit & 31));
+        }
+        page++;
+        continue;
+      }
+      const wordEnd = end >>> 2;
+      for (let word = page >>> 2; word < wordEnd; word++) {
+        const found = words[word]! & wordBits;
+        if (found === 0) continue;
+        words[word] = words[word]! & ~wordBits;
+        // The client's bits of four bytes, one from each, gathered to four neighbours.
+        const spread = found >>> shift;
+        const four = (spread | (spread >>> 7) | (spread >>> 14) | (spread >>> 21)) & 0xf;
+        const bit = word * 4 - base;
+        taken[bit >>> 5] = taken[bit >>> 5]! | (four << (bit & 31));
+      }
+      page = wordEnd * 4;
     }
-    if (isAnyTaken) this.#rearm(first, count);
-    return new DirtyHarvest(client, first, count, taken);
   }
 
   /** Gives a harvest back: its pages are dirty again for its client, others stay as they are. */

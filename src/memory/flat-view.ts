@@ -105,6 +105,11 @@ export class FlatView {
     return new FlatView(root, joinNeighbours(sections));
   }
 
+  /** A view of nothing, before the first rendering. @internal */
+  static empty(root: MemoryRegion): FlatView {
+    return new FlatView(root, []);
+  }
+
   /** A view in which some sections are replaced by equal ones. @internal */
   withSections(sections: readonly MemorySection[]): FlatView {
     return new FlatView(this.root, sections);
@@ -115,6 +120,12 @@ export class FlatView {
     const index = firstEndingAfter(this.sections, gpa);
     const section = this.sections[index];
     return section !== undefined && gpa >= section.start ? section : undefined;
+  }
+
+  /** How many bytes from `gpa` on are unassigned: 0 in a section, Infinity behind the last one. */
+  holeBytes(gpa: number): number {
+    const next = this.sections[firstEndingAfter(this.sections, gpa)];
+    return next === undefined ? Number.POSITIVE_INFINITY : Math.max(0, next.start - gpa);
   }
 
   /** Sections that share a byte with the range, ascending. */

@@ -40,7 +40,7 @@ function addTree(
   const head = `${indent}${formatRange(base, region.sizeBytes)} (prio ${region.priority}, `;
   if (region.target !== undefined) {
     const { target } = region;
-    targets.add(rootOf(target));
+    targets.add(target);
     const range = formatRange(region.aliasOffset, region.sizeBytes);
     lines.push(
       `${head}${kindName(target)}): alias ${region.name} @${target.name} ${range}${state}`,
@@ -52,11 +52,6 @@ function addTree(
     (a, b) => a.offset - b.offset || b.priority - a.priority,
   );
   for (const child of byAddress) addTree(lines, child, base + child.offset, depth + 1, targets);
-}
-
-/** A region that lies in a container is listed with that; only one of its own needs a listing. */
-function rootOf(region: MemoryRegion): MemoryRegion {
-  return region;
 }
 
 function kindName(region: MemoryRegion): string {

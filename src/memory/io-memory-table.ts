@@ -2,7 +2,7 @@
 // access to it: splitting and joining where it does not take every size (IO_MEM_SUBWIDTH).
 
 import { MemoryError } from './errors.ts';
-import { type IoOps, VALUE_MASKS } from './io-ops.ts';
+import { type IoOps, type IoSizes, VALUE_MASKS } from './io-ops.ts';
 import {
   encodeMemType,
   IO_MEM_FIRST_DEVICE_INDEX,
@@ -12,6 +12,9 @@ import {
   IO_MEM_TYPE_COUNT,
   memTypeIndexOf,
 } from './phys-offset.ts';
+
+// A constant of another module costs a check at each use in hot code.
+const MASKS = VALUE_MASKS;
 
 /** One registered device: its operations with their limits worked out. */
 export class IoMemory {
@@ -26,22 +29,19 @@ export class IoMemory {
   readonly isUnalignedTaken: boolean;
   /** Bit s is set if an aligned access of s bytes goes to the callback as it is (s = 1, 2, 4). */
   readonly directSizes: number;
+  /** Parts of accesses that were narrower than `valid.minBytes`, since it was registered. */
+  refusedCount = 0;
 
   /** @internal */
   constructor(ops: IoOps, opaque: unknown, memTypeIndex: number, flags: number) {
     const { valid, impl } = ops;
+    checkSizes('valid', valid);
+    checkSizes('impl', impl);
     this.ops = ops;
     this.opaque = opaque;
-    this.validMinBytes = checkSize('valid.minBytes', valid?.minBytes ?? 1);
-    this.implMinBytes = checkSize('impl.minBytes', impl?.minBytes ?? 1);
-    const validMaxBytes = checkSize('valid.maxBytes', valid?.maxBytes ?? 4);
-    const implMaxBytes = checkSize('impl.maxBytes', impl?.maxBytes ?? 4);
-    if (this.validMinBytes > validMaxBytes || this.implMinBytes > implMaxBytes)
-      throw new RangeError(
-        `Cannot register I/O memory as minBytes must not be above maxBytes: valid is ` +
-          `${this.validMinBytes}–${validMaxBytes}, impl ${this.implMinBytes}–${implMaxBytes}`,
-      );
-    this.maxBytes = Math.min(validMaxBytes, implMaxBytes);
+    this.validMinBytes = valid?.minBytes ?? 1;
+    this.implMinBytes = impl?.minBytes ?? 1;
+    this.maxBytes = Math.min(valid?.maxBytes ?? 4, impl?.maxBytes ?? 4);
     this.isUnalignedTaken = valid?.unaligned === true && impl?.unaligned !== false;
     let direct = 0;
     for (const size of [1, 2, 4]) {
@@ -61,7 +61,7 @@ export class IoMemory {
       ((offset & (sizeBytes - 1)) === 0 || this.isUnalignedTaken)
     ) {
       const value = this.ops.read(offset, sizeBytes, this.opaque);
-      return (value & VALUE_MASKS[sizeBytes]!) >>> 0;
+      return (value & MASKS[sizeBytes]!) >>> 0;
     }
     return this.#readParts(offset, sizeBytes);
   }
@@ -73,15 +73,10 @@ export class IoMemory {
       (this.directSizes >>> sizeBytes) & 1 &&
       ((offset & (sizeBytes - 1)) === 0 || this.isUnalignedTaken)
     ) {
-      this.ops.write(offset, (value & VALUE_MASKS[sizeBytes]!) >>> 0, sizeBytes, this.opaque);
+      this.ops.write(offset, (value & MASKS[sizeBytes]!) >>> 0, sizeBytes, this.opaque);
       return;
     }
     this.#writeParts(offset, sizeBytes, value);
-  }
-
-  /** Whether the device takes an access that begins at `offset` and is `sizeBytes` wide at all. */
-  takes(offset: number, sizeBytes: number): boolean {
-    return this.#partBytes(offset, sizeBytes) >= this.validMinBytes;
   }
 
   /** Largest part of an access that may be asked of the device at once, before widening. */
@@ -104,8 +99,11 @@ export class IoMemory {
   }
 
   #readPart(offset: number, sizeBytes: number): number {
-    const mask = VALUE_MASKS[sizeBytes]!;
-    if (sizeBytes < this.validMinBytes) return mask;
+    const mask = MASKS[sizeBytes]!;
+    if (sizeBytes < this.validMinBytes) {
+      this.refusedCount++;
+      return mask;
+    }
     const wide = this.implMinBytes;
     if (sizeBytes >= wide) return this.ops.read(offset, sizeBytes, this.opaque) & mask;
     const inWide = offset & (wide - 1);
@@ -114,20 +112,23 @@ export class IoMemory {
     const low = this.ops.read(offset - inWide, wide, this.opaque) >>> (inWide * 8);
     if (size === sizeBytes) return low & mask;
     const high = this.#readPart(offset + size, sizeBytes - size);
-    return ((low & VALUE_MASKS[size]!) | (high << (size * 8))) & mask;
+    return ((low & MASKS[size]!) | (high << (size * 8))) & mask;
   }
 
   #writeParts(offset: number, sizeBytes: number, value: number): void {
     for (let done = 0; done < sizeBytes; ) {
       const at = offset + done;
       const size = this.#partBytes(at, sizeBytes - done);
-      this.#writePart(at, size, ((value >>> (done * 8)) & VALUE_MASKS[size]!) >>> 0);
+      this.#writePart(at, size, ((value >>> (done * 8)) & MASKS[size]!) >>> 0);
       done += size;
     }
   }
 
   #writePart(offset: number, sizeBytes: number, value: number): void {
-    if (sizeBytes < this.validMinBytes) return;
+    if (sizeBytes < this.validMinBytes) {
+      this.refusedCount++;
+      return;
+    }
     const wide = this.implMinBytes;
     if (sizeBytes >= wide) {
       this.ops.write(offset, value, sizeBytes, this.opaque);
@@ -136,10 +137,10 @@ export class IoMemory {
     const inWide = offset & (wide - 1);
     const size = Math.min(sizeBytes, wide - inWide);
     const shift = inWide * 8;
-    const bits = VALUE_MASKS[size]! << shift;
+    const bits = MASKS[size]! << shift;
     const before = this.ops.read(offset - inWide, wide, this.opaque);
     const joined = (before & ~bits) | ((value << shift) & bits);
-    this.ops.write(offset - inWide, (joined & VALUE_MASKS[wide]!) >>> 0, wide, this.opaque);
+    this.ops.write(offset - inWide, (joined & MASKS[wide]!) >>> 0, wide, this.opaque);
     if (size < sizeBytes) this.#writePart(offset + size, sizeBytes - size, value >>> (size * 8));
   }
 }
@@ -153,6 +154,11 @@ export class IoMemoryTable {
   /** How many device types are registered. */
   get count(): number {
     return this.#count;
+  }
+
+  /** How many more can be. */
+  get freeCount(): number {
+    return IO_MEM_TYPE_COUNT - IO_MEM_FIRST_DEVICE_INDEX - this.#count;
   }
 
   /**
@@ -200,10 +206,18 @@ export class IoMemoryTable {
   }
 }
 
-function checkSize(field: string, sizeBytes: number): number {
-  if (sizeBytes !== 1 && sizeBytes !== 2 && sizeBytes !== 4)
+/**
+ * Refuses limits that no access could meet.
+ * @throws {RangeError}
+ * @internal
+ */
+export function checkSizes(field: 'valid' | 'impl', sizes: IoSizes | undefined): void {
+  const minBytes = sizes?.minBytes ?? 1;
+  const maxBytes = sizes?.maxBytes ?? 4;
+  const areSizes = [minBytes, maxBytes].every((size) => size === 1 || size === 2 || size === 4);
+  if (!areSizes || minBytes > maxBytes)
     throw new RangeError(
-      `Cannot register I/O memory as ${field} must be 1, 2 or 4: got ${sizeBytes}`,
+      `Cannot use I/O operations as ${field} sizes must be 1, 2 or 4, and minBytes not above ` +
+        `maxBytes: got ${minBytes} to ${maxBytes}`,
     );
-  return sizeBytes;
 }

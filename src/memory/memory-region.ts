@@ -3,6 +3,7 @@
 
 import { ADDRESS_SPACE_BYTES_MAX } from '../base/pages.ts';
 import { MemoryError } from './errors.ts';
+import { checkSizes } from './io-memory-table.ts';
 import type { IoOps } from './io-ops.ts';
 import type { RAMBlock } from './ram-block.ts';
 import { type RegionUser, requestUpdate } from './transaction.ts';
@@ -57,16 +58,18 @@ export class MemoryRegion {
   readonly #users = new Set<RegionUser>();
 
   private constructor(fields: RegionFields) {
-    const { name, sizeBytes } = fields;
+    const { name, sizeBytes, ops } = fields;
     if (!Number.isInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes > ADDRESS_SPACE_BYTES_MAX)
       throw new RangeError(
         `Cannot create region "${name}" as its size must be 1 to 2^52 bytes: got ${sizeBytes}`,
       );
+    checkSizes('valid', ops?.valid);
+    checkSizes('impl', ops?.impl);
     this.name = name;
     this.kind = fields.kind;
     this.sizeBytes = sizeBytes;
     this.block = fields.block;
-    this.ops = fields.ops;
+    this.ops = ops;
     this.opaque = fields.opaque;
     this.target = fields.target;
     this.aliasOffset = fields.aliasOffset ?? 0;

@@ -1,8 +1,8 @@
 // From a guest-physical address to the section behind it: the page map, subpages where a page holds
 // more than one thing, and the registered devices. Kept up to date section by section.
 
-import { hex } from '../base/hex.ts';
 import { PAGE_OFFSET_MASK, PAGE_SIZE, pageIndex, pageOffset, pageStart } from '../base/pages.ts';
+import { MemoryError } from './errors.ts';
 import {
   type FlatView,
   MemorySection,
@@ -12,8 +12,9 @@ import {
   SECTION_ROMD,
   SECTION_UNASSIGNED,
 } from './flat-view.ts';
-import type { IoMemoryTable } from './io-memory-table.ts';
+import type { IoMemory, IoMemoryTable } from './io-memory-table.ts';
 import type { IoOps } from './io-ops.ts';
+import type { MemoryRegion } from './memory-region.ts';
 import {
   encodePhysOffset,
   IO_MEM_RAM,
@@ -55,6 +56,8 @@ export class PhysDispatch {
   readonly #sections: MemorySection[] = [UNASSIGNED_SECTION];
   readonly #subpages: (Subpage | undefined)[] = [undefined];
   readonly #freeIndexes: number[] = [];
+  /** Devices in the table on behalf of this map, and how many sections show each. */
+  readonly #devices = new Map<MemoryRegion, { io: IoMemory; sectionCount: number }>();
   readonly #subpageMemType: number;
 
   /** @param subpageOps gets accesses to subpages through the table, with the gpa as offset */
@@ -101,35 +104,44 @@ export class PhysDispatch {
   }
 
   /**
-   * Registers the devices of `sections`.
-   * @throws {MemoryError} `TABLE_FULL`; then none of them is registered
+   * Makes sure that `update` cannot fail for want of memory types.
+   * @throws {MemoryError} `TABLE_FULL`
    */
-  register(sections: readonly MemorySection[]): void {
-    const done: MemorySection[] = [];
-    try {
-      for (const section of sections) {
-        if (section.kind !== SECTION_IO && section.kind !== SECTION_ROMD) continue;
-        const { ops, opaque } = section.region!;
-        const flags = section.kind === SECTION_ROMD ? IO_MEM_ROMD : 0;
-        section.io = this.ioTable.find(this.ioTable.register(ops!, opaque, flags))!;
-        done.push(section);
-      }
-    } catch (error) {
-      for (const section of done) this.ioTable.unregister(section.io!.memType);
-      throw error;
+  checkCapacity(removed: readonly MemorySection[], added: readonly MemorySection[]): void {
+    const counts = new Map<MemoryRegion, number>();
+    const count = (section: MemorySection, change: number): void => {
+      if (!hasDevice(section)) return;
+      const region = section.region!;
+      const before = counts.get(region) ?? this.#devices.get(region)?.sectionCount ?? 0;
+      counts.set(region, before + change);
+    };
+    for (const section of removed) count(section, -1);
+    for (const section of added) count(section, 1);
+    let wanted = 0;
+    for (const [region, after] of counts) {
+      const isThere = this.#devices.has(region);
+      if (after > 0 && !isThere) wanted++;
+      if (after === 0 && isThere) wanted--;
     }
+    if (wanted > this.ioTable.freeCount)
+      throw new MemoryError(
+        'TABLE_FULL',
+        `Cannot map ${wanted} more devices as each must have a memory type: ` +
+          `${this.ioTable.freeCount} are free`,
+      );
   }
 
-  /** Replaces `removed` by `added`, which are registered, so that the map shows `view`. */
+  /** Replaces `removed` by `added`, so that the map shows `view`. */
   update(view: FlatView, removed: readonly MemorySection[], added: readonly MemorySection[]): void {
     const partialPages = new Set<number>();
     for (const section of removed) {
       this.#setWholePages(section, 0, partialPages);
       if (section.dispatchIndex !== 0) this.#freeIndexes.push(section.dispatchIndex);
       if (section.dispatchIndex !== 0) this.#sections[section.dispatchIndex] = UNASSIGNED_SECTION;
-      if (section.io !== undefined) this.ioTable.unregister(section.io.memType);
+      if (hasDevice(section)) this.#releaseDevice(section.region!);
     }
     for (const section of added) {
+      if (hasDevice(section)) section.io = this.#claimDevice(section.region!);
       section.dispatchIndex = this.#newIndex(section);
       this.#setWholePages(section, section.dispatchIndex, partialPages);
     }
@@ -174,6 +186,25 @@ export class PhysDispatch {
     this.map.set(page, 1, value);
   }
 
+  #claimDevice(region: MemoryRegion): IoMemory {
+    let device = this.#devices.get(region);
+    if (device === undefined) {
+      const memType = this.ioTable.register(region.ops!, region.opaque);
+      device = { io: this.ioTable.find(memType)!, sectionCount: 0 };
+      this.#devices.set(region, device);
+    }
+    device.sectionCount++;
+    return device.io;
+  }
+
+  #releaseDevice(region: MemoryRegion): void {
+    const device = this.#devices.get(region)!;
+    device.sectionCount--;
+    if (device.sectionCount > 0) return;
+    this.#devices.delete(region);
+    this.ioTable.unregister(device.io.memType);
+  }
+
   #newIndex(section: MemorySection): number {
     const index = this.#freeIndexes.pop() ?? this.#sections.length;
     this.#sections[index] = section;
@@ -182,7 +213,7 @@ export class PhysDispatch {
   }
 }
 
-/** @throws {RangeError} with the section's name, for what cannot be mapped. @internal */
-export function describeSection(section: MemorySection): string {
-  return `region "${section.region?.name ?? 'unassigned'}" at ${hex(section.start)}`;
+/** Whether accesses of the section can end in callbacks. */
+function hasDevice(section: MemorySection): boolean {
+  return section.kind === SECTION_IO || section.kind === SECTION_ROMD;
 }

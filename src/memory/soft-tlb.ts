@@ -177,7 +177,7 @@ export class SoftTLB implements MemoryListener {
     this.#addressSpace = space;
     this.#ramBase = space.ramList?.baseOffset ?? 0;
     this.#dirtyBytes = space.ramWrites?.dirty.bytes;
-    space.ramWrites?.dirty.addCleanListener((ramOffset, size) => this.rearmWrites(ramOffset, size));
+    space.ramWrites?.dirty.onClean((ramOffset, size) => this.rearmWrites(ramOffset, size));
     space.addListener(this);
   }
 

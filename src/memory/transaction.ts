@@ -8,6 +8,7 @@ export interface RegionUser {
 }
 
 let depth = 0;
+let isUpdating = false;
 const pending = new Set<RegionUser>();
 
 /**
@@ -31,9 +32,19 @@ export function requestUpdate(users: Iterable<RegionUser>): void {
 }
 
 function updatePending(): void {
-  // A listener may change regions again; that adds to the set, and the loop takes it.
+  // A listener may change regions again: that adds to the set, and the loop takes it up once the
+  // update that is under way is complete.
+  if (isUpdating) return;
+  isUpdating = true;
+  const errors: unknown[] = [];
   for (const user of pending) {
     pending.delete(user);
-    user.update();
+    try {
+      user.update();
+    } catch (error) {
+      errors.push(error); // The other spaces must not miss their update.
+    }
   }
+  isUpdating = false;
+  if (errors.length > 0) throw errors[0];
 }
