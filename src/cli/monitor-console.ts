@@ -1,0 +1,62 @@
+// The monitor as a conversation: prompt, line editing and history, over bytes that something else
+// reads from the terminal.
+
+import { createInterface, type Interface } from 'node:readline';
+import { PassThrough } from 'node:stream';
+import { MONITOR_COMMANDS, type MonitorTarget, runMonitorLine } from './monitor.ts';
+import { INFO_COMMANDS } from './monitor-info.ts';
+
+const PROMPT = '(quire) ';
+
+function complete(line: string): [string[], string] {
+  const [, before, word] = /^(.*?)([^ ]*)$/.exec(line)!;
+  const table = before!.trim() === 'info' ? INFO_COMMANDS : before === '' ? MONITOR_COMMANDS : [];
+  return [table.map(({ name }) => name).filter((name) => name.startsWith(word!)), word!];
+}
+
+/** One conversation; `feed` takes what is typed while the monitor has the terminal. */
+export class MonitorConsole {
+  readonly #input = new PassThrough();
+  readonly #lines: Interface;
+  #isActive = false;
+
+  /** @param isTerminal whether the other side shows cursor movements */
+  constructor(target: MonitorTarget, output: NodeJS.WritableStream, isTerminal: boolean) {
+    this.#lines = createInterface({
+      input: this.#input,
+      output,
+      terminal: isTerminal,
+      prompt: PROMPT,
+      completer: complete,
+    });
+    this.#lines.on('line', (line) => {
+      output.write(runMonitorLine(target, line));
+      if (this.#isActive) this.#lines.prompt();
+    });
+    // Ctrl-C gives up a line, and does not leave.
+    this.#lines.on('SIGINT', () => {
+      output.write('\n');
+      this.#lines.write(null, { ctrl: true, name: 'u' });
+      this.#lines.prompt();
+    });
+  }
+
+  get isActive(): boolean {
+    return this.#isActive;
+  }
+
+  /** Shows the prompt, or falls silent. */
+  setActive(isActive: boolean): void {
+    this.#isActive = isActive;
+    if (isActive) this.#lines.prompt();
+  }
+
+  feed(bytes: Uint8Array): void {
+    this.#input.write(bytes);
+  }
+
+  close(): void {
+    this.#isActive = false;
+    this.#lines.close();
+  }
+}

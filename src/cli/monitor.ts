@@ -1,0 +1,162 @@
+// The monitor: a table of commands, and their words in QEMU's manner. Text in, text out; where the
+// text comes from is monitor-console.ts's business.
+
+import type { CPUState } from '../cpu/state.ts';
+import type { AddressSpace } from '../memory/address-space.ts';
+import type { DirtyMemory } from '../memory/dirty-memory.ts';
+import type { RAMList } from '../memory/ram-list.ts';
+import type { SoftTLB } from '../memory/soft-tlb.ts';
+import { evaluateAddress } from './address-expression.ts';
+import { formatDump, parseDumpFormat } from './memory-dump.ts';
+import { INFO_COMMANDS } from './monitor-info.ts';
+import { suggestion } from './suggestion.ts';
+
+/** What the monitor looks at and acts on: a machine, seen from outside. */
+export interface MonitorTarget {
+  readonly memory: AddressSpace;
+  readonly ports: AddressSpace;
+  readonly state: CPUState;
+  readonly ramList: RAMList;
+  readonly tlb: SoftTLB;
+  readonly dirty: DirtyMemory;
+  /** Such as `running` or `paused`. */
+  readonly status: string;
+  /** Physical address behind a linear one, by the page tables as they are, or -1. */
+  translate(linear: number): number;
+  /** Whether page tables are in use at all. */
+  readonly isPaging: boolean;
+  /** `urw` with `-` for what is missing, for the page at `linear`; '' if it is not mapped. */
+  rightsOf(linear: number): string;
+  stop(): void;
+  cont(): void;
+  reset(): void;
+  /** Ends Quire. */
+  quit(): void;
+}
+
+/** A row of the table. `run` gives the text to print; what it throws is printed as well. */
+export interface MonitorCommand {
+  readonly name: string;
+  readonly args: string;
+  readonly summary: string;
+  readonly run: (target: MonitorTarget, args: readonly string[]) => string;
+}
+
+const PHYSICAL_DIGITS = 16;
+const LINEAR_DIGITS = 8;
+const PAGE_BYTES = 4096;
+const LINEAR_BYTES = 2 ** 32;
+
+function dumpArguments(
+  target: MonitorTarget,
+  args: readonly string[],
+): { format: ReturnType<typeof parseDumpFormat>; address: number } {
+  const [first = ''] = args;
+  const hasFormat = first.startsWith('/');
+  const expression = args.slice(hasFormat ? 1 : 0).join(' ');
+  if (expression === '') throw new RangeError('Which address? Such as: xp /16xw 0x1000');
+  return {
+    format: parseDumpFormat(hasFormat ? first : '/'),
+    address: evaluateAddress(expression, target.state),
+  };
+}
+
+function dumpPhysical(target: MonitorTarget, args: readonly string[]): string {
+  const { format, address } = dumpArguments(target, args);
+  const bytes = new Uint8Array(format.count * format.sizeBytes);
+  if (address + bytes.length > target.memory.sizeBytes)
+    throw new RangeError(`Physical addresses end at 0x${target.memory.sizeBytes.toString(16)}`);
+  target.memory.readBytes(address, bytes);
+  return formatDump(bytes, address, PHYSICAL_DIGITS, format);
+}
+
+function dumpLinear(target: MonitorTarget, args: readonly string[]): string {
+  const { format, address } = dumpArguments(target, args);
+  const bytes = new Uint8Array(format.count * format.sizeBytes);
+  if (address + bytes.length > LINEAR_BYTES)
+    throw new RangeError('Linear addresses end at 0x100000000');
+  for (let done = 0; done < bytes.length; ) {
+    const linear = address + done;
+    const gpa = target.translate(linear);
+    if (gpa < 0) {
+      const text = formatDump(bytes.subarray(0, done), address, LINEAR_DIGITS, format);
+      return `${text}Cannot access memory at 0x${linear.toString(16)}\n`;
+    }
+    const end = Math.min(bytes.length, done + PAGE_BYTES - (linear % PAGE_BYTES));
+    target.memory.readBytes(gpa, bytes.subarray(done, end));
+    done = end;
+  }
+  return formatDump(bytes, address, LINEAR_DIGITS, format);
+}
+
+function info(target: MonitorTarget, [name, ...args]: readonly string[]): string {
+  if (name === undefined) return list(INFO_COMMANDS, 'info ');
+  const command = INFO_COMMANDS.find((each) => each.name === name);
+  if (command !== undefined) return command.run(target, args);
+  const names = INFO_COMMANDS.map((each) => each.name);
+  throw new RangeError(`Unknown command "info ${name}"${suggestion(name, names)}`);
+}
+
+function help(_target: MonitorTarget, [name]: readonly string[]): string {
+  if (name === undefined) return list(MONITOR_COMMANDS);
+  if (name === 'info') return list(INFO_COMMANDS, 'info ');
+  const command = MONITOR_COMMANDS.find((each) => each.name === name);
+  if (command === undefined) throw new RangeError(`Unknown command "${name}"`);
+  return list([command]);
+}
+
+function list(commands: readonly MonitorCommand[], prefix = ''): string {
+  return commands
+    .map(({ name, args, summary }) => {
+      const head = `${prefix}${name}${args === '' ? '' : ` ${args}`}`;
+      return `${head.padEnd(22)} ${summary}\n`;
+    })
+    .join('');
+}
+
+/** An action on the machine, which has nothing to say. */
+function act(action: (target: MonitorTarget) => void): MonitorCommand['run'] {
+  return (target) => {
+    action(target);
+    return '';
+  };
+}
+
+export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
+  { name: 'help', args: '[CMD]', summary: 'This list, or one command', run: help },
+  { name: 'info', args: 'WHAT', summary: 'Show the state; "help info" lists it', run: info },
+  {
+    name: 'xp',
+    args: '/FMT ADDR',
+    summary: 'Physical memory: COUNT, x d u o or c, b h w or g; xp /16xw 0x1000',
+    run: dumpPhysical,
+  },
+  { name: 'x', args: '/FMT ADDR', summary: 'The same by linear address', run: dumpLinear },
+  { name: 'stop', args: '', summary: 'Pause the machine', run: act((target) => target.stop()) },
+  { name: 'cont', args: '', summary: 'Let it run on', run: act((target) => target.cont()) },
+  { name: 'system_reset', args: '', summary: 'Reset it', run: act((target) => target.reset()) },
+  { name: 'quit', args: '', summary: 'Leave Quire', run: act((target) => target.quit()) },
+];
+
+/** QEMU's short forms. */
+const ALIASES: Readonly<Record<string, string>> = { c: 'cont', s: 'stop', q: 'quit', '?': 'help' };
+
+/** Runs one line and returns what it prints, lines ended; never throws for what was typed. */
+export function runMonitorLine(target: MonitorTarget, line: string): string {
+  const [typed, ...args] = line.trim().split(/\s+/);
+  if (typed === undefined || typed === '') return '';
+  // `x/4xw 0` is as good as `x /4xw 0`.
+  const [, word, format] = /^([^/]*)(\/.*)?$/.exec(typed)!;
+  const name = ALIASES[word!] ?? word!;
+  try {
+    const command = MONITOR_COMMANDS.find((each) => each.name === name);
+    if (command === undefined) {
+      const names = MONITOR_COMMANDS.map((each) => each.name);
+      throw new RangeError(`Unknown command "${name}"${suggestion(name, names)}; try "help"`);
+    }
+    return command.run(target, format === undefined ? args : [format, ...args]);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return `Error: ${error.message}\n`;
+  }
+}

@@ -1,0 +1,118 @@
+// The options of `quire run`, and what they say together.
+
+import { UsageError } from './command.ts';
+import { GUESTS, type Guest } from './guests/guest-list.ts';
+import { type Option, parseOptions } from './options.ts';
+import { suggestion } from './suggestion.ts';
+import { parseChoice, parseMemorySize, parsePattern, parseSeconds } from './values.ts';
+
+const MIB = 2 ** 20;
+const MEMORY_BYTES_DEFAULT = 128 * MIB;
+
+export const ACCELERATORS = ['software'] as const;
+
+export const RUN_OPTIONS: readonly Option[] = [
+  {
+    names: ['memory', 'm'],
+    argument: 'SIZE',
+    summary: 'RAM: a number with K, M or G, MiB without one (default 128M)',
+  },
+  { names: ['guest'], argument: 'NAME', summary: 'A guest that "quire guests" lists' },
+  {
+    names: ['kernel'],
+    argument: 'FILE',
+    summary: 'Linux kernel (bzImage) or multiboot image to start',
+  },
+  { names: ['initrd'], argument: 'FILE', summary: 'Initial RAM disk for it' },
+  { names: ['append'], argument: 'TEXT', summary: 'Command line for it' },
+  {
+    names: ['serial'],
+    argument: 'WHERE',
+    summary: 'First serial port: stdio, file:PATH or none (default stdio)',
+  },
+  {
+    names: ['monitor'],
+    argument: 'WHERE',
+    summary: 'Monitor: stdio (shares it by Ctrl-A c) or none (default stdio)',
+  },
+  { names: ['accel'], argument: 'NAME', summary: 'What runs the processor: software' },
+  {
+    names: ['exit-on'],
+    argument: 'PATTERN',
+    summary: 'Exit with 0 when serial output matches the regular expression',
+  },
+  { names: ['timeout'], argument: 'SECONDS', summary: 'Exit with 3 after that time' },
+];
+
+/** Where serial output goes. */
+export type SerialTarget =
+  | { readonly kind: 'stdio' }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'none' };
+
+/** A command line of `quire run`, understood. Files are not opened yet. */
+export interface RunConfig {
+  readonly memoryBytes: number;
+  readonly guest?: Guest;
+  readonly kernelPath?: string;
+  readonly initrdPath?: string;
+  readonly append: string;
+  readonly serial: SerialTarget;
+  readonly hasMonitor: boolean;
+  readonly accelerator: (typeof ACCELERATORS)[number];
+  readonly exitOn?: RegExp;
+  readonly timeoutSeconds?: number;
+}
+
+function parseSerial(text: string): SerialTarget {
+  if (text === 'stdio' || text === 'none') return { kind: text };
+  if (text.startsWith('file:') && text.length > 'file:'.length)
+    return { kind: 'file', path: text.slice('file:'.length) };
+  throw new UsageError(`Option "--serial" must be stdio, file:PATH or none, got "${text}"`);
+}
+
+function parseGuest(name: string): Guest {
+  const guest = GUESTS.find((each) => each.name === name);
+  if (guest !== undefined) return guest;
+  const names = GUESTS.map((each) => each.name);
+  throw new UsageError(
+    `Option "--guest" must be one that "quire guests" lists, got "${name}"${suggestion(name, names)}`,
+  );
+}
+
+/** @throws {UsageError} if an option, its value, or the combination makes no sense */
+export function parseRunConfig(args: readonly string[]): RunConfig {
+  const { values, positionals } = parseOptions(RUN_OPTIONS, args);
+  if (positionals.length > 0)
+    throw new UsageError(`Unexpected "${positionals[0]}": a kernel is given with --kernel FILE`);
+  const memory = values.get('memory');
+  const guestName = values.get('guest');
+  const kernelPath = values.get('kernel');
+  const initrdPath = values.get('initrd');
+  const exitOn = values.get('exit-on');
+  const timeout = values.get('timeout');
+
+  const guest = guestName === undefined ? undefined : parseGuest(guestName);
+  if (guest !== undefined && kernelPath !== undefined)
+    throw new UsageError('Option "--guest" brings its own kernel: leave out "--kernel"');
+  if (guest === undefined && kernelPath === undefined)
+    throw new UsageError('What is to run: give --kernel FILE, or --guest NAME ("quire guests")');
+
+  const serial = parseSerial(values.get('serial') ?? 'stdio');
+  const monitor = parseChoice('--monitor', values.get('monitor') ?? 'stdio', ['stdio', 'none']);
+  return {
+    memoryBytes:
+      memory === undefined
+        ? (guest?.memoryBytes ?? MEMORY_BYTES_DEFAULT)
+        : parseMemorySize('--memory', memory),
+    append: values.get('append') ?? guest?.append ?? '',
+    serial,
+    hasMonitor: monitor === 'stdio',
+    accelerator: parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS),
+    ...(guest === undefined ? {} : { guest }),
+    ...(kernelPath === undefined ? {} : { kernelPath }),
+    ...(initrdPath === undefined ? {} : { initrdPath }),
+    ...(exitOn === undefined ? {} : { exitOn: parsePattern('--exit-on', exitOn) }),
+    ...(timeout === undefined ? {} : { timeoutSeconds: parseSeconds('--timeout', timeout) }),
+  };
+}

@@ -1,0 +1,144 @@
+// One run of a machine at a terminal: who gets the keys, where serial output goes, and which of the
+// things that can end it came first.
+
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { ESCAPE_HELP, type EscapeAction, EscapeFilter } from './escape.ts';
+import { EXIT_ERROR, EXIT_GUEST_DISASTER, EXIT_OK, EXIT_TIMEOUT } from './exit-code.ts';
+import type { MonitorTarget } from './monitor.ts';
+import { MonitorConsole } from './monitor-console.ts';
+import { PatternWatch } from './pattern-watch.ts';
+import type { RunConfig, SerialTarget } from './run-options.ts';
+import { Terminal } from './terminal.ts';
+
+/** How a machine ended by itself. */
+export type MachineEnd =
+  | { readonly kind: 'power-off' }
+  /** The guest's own disaster; `report` shows the processor for people. */
+  | { readonly kind: 'disaster'; readonly reason: string; readonly report: string }
+  /** Ours: an invariant of Quire is broken. */
+  | { readonly kind: 'failure'; readonly error: unknown };
+
+/** A machine as a session needs it. */
+export interface SessionMachine {
+  /** What the monitor sees of it. */
+  monitorTarget(quit: () => void): MonitorTarget;
+  /** Runs it from now on, and calls back; at most one end. */
+  start(onSerial: (bytes: Uint8Array) => void, onEnd: (end: MachineEnd) => void): void;
+  /** What is typed, for the first serial port. */
+  sendSerial(bytes: Uint8Array): void;
+  close(): void;
+}
+
+/** The host's side of a session. */
+export interface SessionHost {
+  readonly input: NodeJS.ReadStream;
+  readonly output: NodeJS.WriteStream;
+  readonly err: { write(text: string): unknown };
+}
+
+/** Opens what `--serial` names; the result takes bytes. */
+function openSerial(
+  target: SerialTarget,
+  output: NodeJS.WriteStream,
+): { write(bytes: Uint8Array): void; close(): void } {
+  switch (target.kind) {
+    case 'none':
+      return { write() {}, close() {} };
+    case 'stdio':
+      // A copy: the machine reuses its buffer, and a stream writes later.
+      return { write: (bytes) => void output.write(Uint8Array.from(bytes)), close() {} };
+    case 'file': {
+      const file = openSync(target.path, 'w');
+      return { write: (bytes) => void writeSync(file, bytes), close: () => closeSync(file) };
+    }
+  }
+}
+
+/** Runs until the guest, the user, a pattern, a timeout or an error ends it; returns the code. */
+export function runSession(
+  machine: SessionMachine,
+  config: RunConfig,
+  host: SessionHost,
+): Promise<number> {
+  const serial = openSerial(config.serial, host.output);
+  const hasSerialInput = config.serial.kind === 'stdio';
+  const watch = config.exitOn === undefined ? undefined : new PatternWatch(config.exitOn);
+  return new Promise((resolve) => {
+    let isOver = false;
+    let timer: NodeJS.Timeout | undefined;
+
+    const finish = (code: number, message?: string): void => {
+      if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      monitor?.close();
+      terminal.close();
+      machine.close();
+      serial.close();
+      if (message !== undefined) host.err.write(`\nquire: ${message}\n`);
+      resolve(code);
+    };
+
+    const monitor = config.hasMonitor
+      ? new MonitorConsole(
+          machine.monitorTarget(() => finish(EXIT_OK)),
+          host.output,
+          host.input.isTTY === true && host.output.isTTY === true,
+        )
+      : undefined;
+
+    const onAction = (action: EscapeAction): void => {
+      if (action === 'exit') finish(EXIT_OK);
+      else if (action === 'help') host.output.write(ESCAPE_HELP);
+      else if (monitor !== undefined && hasSerialInput) {
+        host.output.write('\n');
+        monitor.setActive(!monitor.isActive);
+      }
+    };
+    const onBytes = (bytes: Uint8Array): void => {
+      if (isOver) return;
+      if (monitor?.isActive === true) monitor.feed(bytes);
+      else if (hasSerialInput) machine.sendSerial(bytes);
+    };
+    const filter = new EscapeFilter();
+    const terminal = new Terminal((data) => filter.feed(data, onBytes, onAction), host.input);
+
+    const onSerial = (bytes: Uint8Array): void => {
+      if (isOver) return;
+      try {
+        serial.write(bytes);
+      } catch (error) {
+        finish(EXIT_ERROR, `Cannot write serial output: ${(error as Error).message}`);
+        return;
+      }
+      if (watch?.feed(bytes) === true) finish(EXIT_OK);
+    };
+    const onEnd = (end: MachineEnd): void => {
+      if (end.kind === 'disaster')
+        finish(
+          EXIT_GUEST_DISASTER,
+          `The guest has stopped: ${end.reason}\n${end.report.trimEnd()}`,
+        );
+      else if (end.kind === 'failure') finish(EXIT_ERROR, describeFailure(end.error));
+      else if (watch !== undefined)
+        finish(EXIT_ERROR, `The guest powered off before its output matched ${config.exitOn}`);
+      else finish(EXIT_OK);
+    };
+
+    terminal.open();
+    if (config.timeoutSeconds !== undefined) {
+      const { timeoutSeconds } = config;
+      timer = setTimeout(
+        () => finish(EXIT_TIMEOUT, `Time is up after ${timeoutSeconds} s`),
+        timeoutSeconds * 1000,
+      );
+    }
+    // Without a guest on the terminal, the monitor has it from the start.
+    if (!hasSerialInput) monitor?.setActive(true);
+    machine.start(onSerial, onEnd);
+  });
+}
+
+function describeFailure(error: unknown): string {
+  return `Quire has failed: ${error instanceof Error ? (error.stack ?? error.message) : error}`;
+}
