@@ -64,6 +64,8 @@ export interface VCPU {
 export interface Accelerator {
   /** `software`, `kvm` … as `--accel` spells it. */
   readonly name: string;
+  /** Bytes it wants for itself in the machine's memory, 64 KiB aligned; zero-filled. */
+  readonly reservedBytes: number;
   createVCPU(wiring: CPUWiring, memory: MachineMemory): VCPU;
 }
 
@@ -72,6 +74,8 @@ export interface MachineMemory {
   /** The WebAssembly.Memory, where the accelerator wants one. */
   readonly wasmMemory: object;
   readonly buffer: ArrayBufferLike;
+  /** Where the accelerator's reserved bytes lie. */
+  readonly reservedOffset: number;
   readonly ramList: import('../memory/ram-list.ts').RAMList;
   readonly tlb: import('../memory/soft-tlb.ts').SoftTLB;
   readonly dirty: import('../memory/dirty-memory.ts').DirtyMemory;

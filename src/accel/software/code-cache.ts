@@ -1,0 +1,305 @@
+// Decoded pages: for each RAM page and mode a run of records in the machine's memory. A page's
+// records stay until the page's slot is wanted for another (the one least recently looked up goes);
+// single records go when their line is stored to.
+
+import type { DecodedInstruction, Decoder } from '../../cpu/decoder.ts';
+import { DECODE_OK, DECODE_SHORT, DECODE_TOO_LONG } from '../../cpu/decoder.ts';
+import {
+  DS,
+  ES,
+  MODE_CODE32,
+  MODE_FLAT,
+  MODE_STACK32,
+  SS,
+  ZERO_REGISTER,
+} from '../../cpu/state-layout.ts';
+import { CODE_LINE_BYTES, type CodePages } from '../../memory/code-pages.ts';
+import { variantIndex } from './interpreter-module.ts';
+import {
+  HANDLER_CROSS,
+  HANDLER_LEAVE,
+  HANDLER_TOO_LONG,
+  HANDLER_UNDEFINED,
+  KIND_FAR_BRANCH,
+  KIND_FLAT,
+  KIND_FLAT_INDEX,
+  KIND_PAGE_BRANCH,
+  KIND_REGISTER,
+  KIND_SEGMENTED,
+  KIND_SEGMENTED16,
+  PAGE_RECORDS_BYTES,
+  RECORD_BYTES,
+  RECORD_SHIFT,
+} from './record.ts';
+
+const PAGE_BYTES = 4096;
+/** Mode bits that decodings depend on, and how many combinations there are. */
+const MODE_MASK = MODE_CODE32 | MODE_STACK32 | MODE_FLAT;
+const MODE_COUNT = 8;
+/** How many instructions are decoded at once. */
+const DECODE_AHEAD = 24;
+const INSTRUCTION_BYTES_MAX = 15;
+const SEGMENT_FIELD_SHIFT = 5;
+
+/** Slots of decoded pages; each takes PAGE_RECORDS_BYTES of the reserved area. */
+export const SLOT_COUNT = 1536;
+export const CODE_CACHE_BYTES = SLOT_COUNT * PAGE_RECORDS_BYTES;
+
+/** What a row needs at decode time, in flat arrays: see `RowTraits`. */
+interface RowTraits {
+  readonly isBranch: boolean;
+  readonly usesAddressSize: boolean;
+  readonly isString: boolean;
+  readonly endsBlock: boolean;
+  readonly hasNoIndex: boolean;
+}
+
+export class CodeCache {
+  readonly #decoder: Decoder;
+  readonly #handlers: Uint16Array;
+  readonly #traits: readonly RowTraits[];
+  readonly #u8: Uint8Array;
+  readonly #u16: Uint16Array;
+  readonly #u32: Uint32Array;
+  readonly #ramBase: number;
+  readonly #base: number;
+  readonly #codePages: CodePages;
+  /** Slot by RAM page × MODE_COUNT + mode. */
+  readonly #slotOf = new Map<number, number>();
+  /** The same key by slot, or -1. */
+  readonly #keyOf = new Int32Array(SLOT_COUNT).fill(-1);
+  readonly #lastUse = new Float64Array(SLOT_COUNT);
+  #clock = 0;
+  #freeSlot = 0;
+  /** Called before a slot's records change hands: look-ups of them must be forgotten. */
+  onEvict: () => void = () => {};
+  /** For `info jit` and benchmarks. */
+  readonly counters = { decoded: 0, invalidated: 0, evicted: 0 };
+
+  constructor(options: {
+    readonly decoder: Decoder;
+    readonly handlers: Uint16Array;
+    readonly buffer: ArrayBufferLike;
+    readonly ramBase: number;
+    readonly reservedOffset: number;
+    readonly codePages: CodePages;
+  }) {
+    this.#decoder = options.decoder;
+    this.#handlers = options.handlers;
+    this.#u8 = new Uint8Array(options.buffer);
+    this.#u16 = new Uint16Array(options.buffer);
+    this.#u32 = new Uint32Array(options.buffer);
+    this.#ramBase = options.ramBase;
+    this.#base = options.reservedOffset;
+    this.#codePages = options.codePages;
+    this.#traits = options.decoder.map.rows.map(({ kinds, row }) => ({
+      isBranch: kinds.some(({ place }) => place === 'J'),
+      usesAddressSize: row.options.usesAddressSize === true,
+      isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
+      endsBlock: row.options.endsBlock === true,
+      hasNoIndex: kinds.some(({ place }) => place === 'O'),
+    }));
+    options.codePages.onInvalidate((ramOffset, sizeBytes) =>
+      this.#invalidate(ramOffset, sizeBytes),
+    );
+  }
+
+  /** Byte address of the records of a RAM page in a mode; a slot is made if there is none. */
+  recordsOf(ramPage: number, mode: number): number {
+    const key = ramPage * MODE_COUNT + (mode & MODE_MASK);
+    let slot = this.#slotOf.get(key);
+    if (slot === undefined) {
+      slot = this.#takeSlot();
+      this.#slotOf.set(key, slot);
+      this.#keyOf[slot] = key;
+    }
+    this.#lastUse[slot] = ++this.#clock;
+    return this.#base + slot * PAGE_RECORDS_BYTES;
+  }
+
+  /** Fills the record at `record`, and those of the instructions that follow it. */
+  decodeAt(record: number): void {
+    const slot = Math.floor((record - this.#base) / PAGE_RECORDS_BYTES);
+    const start = this.#base + slot * PAGE_RECORDS_BYTES;
+    const key = this.#keyOf[slot]!;
+    const ramOffset = Math.floor(key / MODE_COUNT) * PAGE_BYTES;
+    const mode = key & (MODE_COUNT - 1);
+    const page = this.#ramBase + ramOffset;
+    const first = (record - start) >>> RECORD_SHIFT;
+    let offset = first;
+    for (let count = 0; count < DECODE_AHEAD && offset < PAGE_BYTES; count++) {
+      const at = start + offset * RECORD_BYTES;
+      if (count > 0 && this.#u16[at >>> 1] !== 0) break;
+      const status = this.#decoder.decode(
+        this.#u8,
+        page + offset,
+        page + PAGE_BYTES,
+        (mode & MODE_CODE32) !== 0,
+      );
+      this.counters.decoded++;
+      if (status !== DECODE_OK) {
+        this.#writeFailure(at, status);
+        // The decision rests on all bytes up to the page's end, or to the longest instruction's.
+        offset = Math.min(offset + INSTRUCTION_BYTES_MAX, PAGE_BYTES);
+        break;
+      }
+      const { instruction } = this.#decoder;
+      this.#writeRecord(at, mode, offset, instruction);
+      offset += instruction.lengthBytes;
+      if (this.#traits[instruction.rowIndex]!.endsBlock) break;
+    }
+    this.#codePages.addLines(ramOffset + first, offset - first);
+  }
+
+  /**
+   * Decodes one instruction from bytes outside any page into `record`, with the next record leaving.
+   * @returns DECODE_OK, DECODE_SHORT if `size` bytes are not enough, or why it faults
+   */
+  decodeIsolated(bytes: Uint8Array, size: number, mode: number, record: number): number {
+    const status = this.#decoder.decode(bytes, 0, size, (mode & MODE_CODE32) !== 0);
+    if (status === DECODE_SHORT) return status;
+    for (let next = 0; next <= INSTRUCTION_BYTES_MAX; next++) {
+      this.#u16[(record + next * RECORD_BYTES) >>> 1] = HANDLER_LEAVE;
+    }
+    if (status !== DECODE_OK) this.#writeFailure(record, status);
+    else this.#writeRecord(record, mode, -1, this.#decoder.instruction);
+    return status;
+  }
+
+  /** Forgets everything: after RAM was replaced from outside. */
+  clear(): void {
+    for (const [key, slot] of this.#slotOf) {
+      this.#wipe(slot);
+      this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_BYTES);
+    }
+    this.#slotOf.clear();
+    this.#keyOf.fill(-1);
+    this.#freeSlot = 0;
+    this.onEvict();
+  }
+
+  #writeFailure(at: number, status: number): void {
+    this.#u32.fill(0, at >>> 2, (at >>> 2) + 4);
+    this.#u16[at >>> 1] =
+      status === DECODE_SHORT
+        ? HANDLER_CROSS
+        : status === DECODE_TOO_LONG
+          ? HANDLER_TOO_LONG
+          : HANDLER_UNDEFINED;
+  }
+
+  /** @param offset within the page, or -1 for an isolated instruction */
+  #writeRecord(at: number, mode: number, offset: number, from: DecodedInstruction): void {
+    const traits = this.#traits[from.rowIndex]!;
+    let { immediate } = from;
+    let kind: number;
+    if (traits.isBranch) {
+      kind = KIND_FAR_BRANCH;
+      const distance = from.lengthBytes + immediate;
+      const target = offset + distance;
+      const isPlain = from.operandSize === 4 && (mode & MODE_CODE32) !== 0 && offset >= 0;
+      if (traits.usesAddressSize && from.addressSize === 2) kind = KIND_SEGMENTED16;
+      else if (isPlain && target >= 0 && target < PAGE_BYTES) {
+        kind = KIND_PAGE_BRANCH;
+        immediate = distance * RECORD_BYTES;
+      }
+    } else {
+      kind = this.#addressKind(from, traits, mode);
+    }
+    const isStackFlat = (mode & (MODE_FLAT | MODE_STACK32)) === (MODE_FLAT | MODE_STACK32);
+    const variant = variantIndex(from.rowIndex, from.operandSize, kind, isStackFlat);
+    this.#u16[at >>> 1] = this.#handlers[variant]!;
+    this.#u8[at + 2] = from.lengthBytes * RECORD_BYTES;
+    this.#u8[at + 3] = from.reg;
+    this.#u8[at + 4] = from.base;
+    this.#u8[at + 5] = from.index;
+    this.#u8[at + 6] = from.scale;
+    this.#u8[at + 7] = from.segment << SEGMENT_FIELD_SHIFT;
+    this.#u32[(at + 8) >>> 2] = from.displacement;
+    this.#u32[(at + 12) >>> 2] = immediate;
+  }
+
+  #addressKind(from: DecodedInstruction, traits: RowTraits, mode: number): number {
+    if (!from.isMemory) {
+      return traits.usesAddressSize && from.addressSize === 2 ? KIND_SEGMENTED16 : KIND_REGISTER;
+    }
+    if (from.addressSize === 2) return KIND_SEGMENTED16;
+    const { segment } = from;
+    const isFlat = (mode & MODE_FLAT) !== 0 && (segment === DS || segment === SS || segment === ES);
+    if (!isFlat) return KIND_SEGMENTED;
+    if (traits.isString || traits.hasNoIndex) return KIND_FLAT;
+    return from.hasIndex && from.index !== ZERO_REGISTER ? KIND_FLAT_INDEX : KIND_FLAT;
+  }
+
+  #takeSlot(): number {
+    if (this.#freeSlot < SLOT_COUNT) {
+      const slot = this.#freeSlot++;
+      this.#writeLeave(slot);
+      return slot;
+    }
+    let oldest = 0;
+    for (let slot = 1; slot < SLOT_COUNT; slot++) {
+      if (this.#lastUse[slot]! < this.#lastUse[oldest]!) oldest = slot;
+    }
+    const key = this.#keyOf[oldest]!;
+    this.#slotOf.delete(key);
+    this.#wipe(oldest);
+    this.#writeLeave(oldest);
+    this.counters.evicted++;
+    this.onEvict();
+    if (!this.#hasAnyMode(Math.floor(key / MODE_COUNT))) {
+      this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_BYTES);
+    }
+    return oldest;
+  }
+
+  #hasAnyMode(ramPage: number): boolean {
+    for (let mode = 0; mode < MODE_COUNT; mode++) {
+      if (this.#slotOf.has(ramPage * MODE_COUNT + mode)) return true;
+    }
+    return false;
+  }
+
+  #wipe(slot: number): void {
+    const start = (this.#base + slot * PAGE_RECORDS_BYTES) >>> 2;
+    this.#u32.fill(0, start, start + (PAGE_RECORDS_BYTES >>> 2));
+  }
+
+  #writeLeave(slot: number): void {
+    const at = this.#base + (slot + 1) * PAGE_RECORDS_BYTES - RECORD_BYTES;
+    this.#u16[at >>> 1] = HANDLER_LEAVE;
+  }
+
+  /** Wipes the records of instructions that touch the range's lines, in every mode of the page. */
+  #invalidate(ramOffset: number, sizeBytes: number): void {
+    const end = Math.ceil((ramOffset + sizeBytes) / CODE_LINE_BYTES) * CODE_LINE_BYTES;
+    const start = Math.floor(ramOffset / CODE_LINE_BYTES) * CODE_LINE_BYTES;
+    for (let at = start; at < end; ) {
+      const ramPage = Math.floor(at / PAGE_BYTES);
+      const pageEnd = (ramPage + 1) * PAGE_BYTES;
+      const from = at - ramPage * PAGE_BYTES;
+      const to = Math.min(end, pageEnd) - ramPage * PAGE_BYTES;
+      for (let mode = 0; mode < MODE_COUNT; mode++) {
+        const slot = this.#slotOf.get(ramPage * MODE_COUNT + mode);
+        if (slot !== undefined) this.#wipeRecords(slot, from, to);
+      }
+      at = pageEnd;
+    }
+  }
+
+  #wipeRecords(slot: number, from: number, to: number): void {
+    const start = this.#base + slot * PAGE_RECORDS_BYTES;
+    // An instruction that began before the range may reach into it; one that could not be decoded
+    // has no length, and depends on what follows it.
+    for (let offset = Math.max(0, from - INSTRUCTION_BYTES_MAX + 1); offset < from; offset++) {
+      const at = start + offset * RECORD_BYTES;
+      const length = this.#u8[at + 2]! >>> RECORD_SHIFT;
+      if (this.#u16[at >>> 1] !== 0 && (length === 0 || offset + length > from)) {
+        this.#u32.fill(0, at >>> 2, (at >>> 2) + 4);
+      }
+    }
+    const first = (start + from * RECORD_BYTES) >>> 2;
+    this.#u32.fill(0, first, first + (((to - from) * RECORD_BYTES) >>> 2));
+    this.counters.invalidated++;
+  }
+}

@@ -1,0 +1,60 @@
+// The software accelerator: makes processors out of the instruction table. The interpreter's module
+// is built once in a process, on first use, and shared by every machine.
+
+import { Decoder } from '../../cpu/decoder.ts';
+import { allRows } from '../../cpu/instruction-table.ts';
+import '../../cpu/instructions/index.ts';
+import { Processor } from '../../cpu/processor.ts';
+import type { Accelerator, CPUWiring, MachineMemory } from '../../cpu/vcpu.ts';
+import { CODE_CACHE_BYTES } from './code-cache.ts';
+import { buildInterpreter, type InterpreterModule } from './interpreter-module.ts';
+import { SoftwareVCPU } from './software-vcpu.ts';
+
+const WASM_PAGE_BYTES = 0x1_0000;
+
+interface Engine {
+  readonly decoder: Decoder;
+  readonly interpreter: InterpreterModule;
+  readonly module: WebAssembly.Module;
+}
+
+let engine: Engine | undefined;
+
+/** Names and argument counts of Processor's methods, which rows call as system methods. */
+function systemMethods(): Map<string, number> {
+  const methods = new Map<string, number>();
+  const { prototype } = Processor;
+  for (const name of Object.getOwnPropertyNames(prototype)) {
+    const property = Object.getOwnPropertyDescriptor(prototype, name)!;
+    if (name !== 'constructor' && typeof property.value === 'function') {
+      methods.set(name, property.value.length);
+    }
+  }
+  return methods;
+}
+
+function prepare(): Engine {
+  const decoder = new Decoder(allRows());
+  const interpreter = buildInterpreter(decoder.map, systemMethods());
+  return { decoder, interpreter, module: new WebAssembly.Module(interpreter.bytes) };
+}
+
+/** `--accel software`: the interpreter. */
+export const softwareAccelerator: Accelerator = {
+  name: 'software',
+  reservedBytes: Math.ceil(CODE_CACHE_BYTES / WASM_PAGE_BYTES) * WASM_PAGE_BYTES,
+  createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
+    engine ??= prepare();
+    const { decoder, interpreter, module } = engine;
+    return new SoftwareVCPU({
+      wiring,
+      memory,
+      decoder,
+      interpreter,
+      instantiate(imports) {
+        const instance = new WebAssembly.Instance(module, imports);
+        return instance.exports['run'] as (fuel: number) => void;
+      },
+    });
+  },
+};

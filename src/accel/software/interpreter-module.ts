@@ -1,0 +1,168 @@
+// Builds the interpreter: one WebAssembly handler for every row of the instruction table, operand
+// size and way of addressing, and the table from row and variant to handler. It depends on the rows
+// only, so one module serves every machine of a process.
+
+import type { Row } from '../../cpu/instruction-table.ts';
+import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
+import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
+import { EIP } from '../../cpu/state-layout.ts';
+import { i32 as constant, load } from '../../wasm/index.ts';
+import { dispatch, eipOf, InterpreterContext, loadState } from './interpreter-context.ts';
+import { InterpreterEmitter, type Variant } from './interpreter-emitter.ts';
+import {
+  KIND_COUNT,
+  KIND_FAR_BRANCH,
+  KIND_FLAT,
+  KIND_FLAT_INDEX,
+  KIND_PAGE_BRANCH,
+  KIND_REGISTER,
+  KIND_SEGMENTED,
+  KIND_SEGMENTED16,
+  RECORD_HANDLER,
+} from './record.ts';
+
+const VECTOR_UD = 6;
+const VECTOR_GP = 13;
+const VARIANTS_PER_ROW = 2 * 2 * KIND_COUNT;
+
+/** Where in `handlers` the variant of a row stands. */
+export function variantIndex(
+  rowIndex: number,
+  operandSize: number,
+  kind: number,
+  isStackFlat: boolean,
+): number {
+  const size = operandSize === 4 ? 1 : 0;
+  return rowIndex * VARIANTS_PER_ROW + ((isStackFlat ? 2 : 0) + size) * KIND_COUNT + kind;
+}
+
+export interface InterpreterModule {
+  readonly bytes: Uint8Array;
+  /** Function table index by `variantIndex`; 0 where there is no such variant. */
+  readonly handlers: Uint16Array;
+  readonly handlerCount: number;
+}
+
+/** Every way in which a row's operands can be addressed. */
+export function kindsOf({ kinds, row, pattern }: CompiledRow): number[] {
+  const places = kinds.map(({ place }) => place);
+  if (places.includes('J')) {
+    const branches = [KIND_FAR_BRANCH, KIND_PAGE_BRANCH];
+    return row.options.usesAddressSize ? [...branches, KIND_SEGMENTED16] : branches;
+  }
+  if (places.some((place) => 'OXY'.includes(place))) {
+    return [KIND_FLAT, KIND_SEGMENTED, KIND_SEGMENTED16];
+  }
+  const memory = [KIND_FLAT, KIND_FLAT_INDEX, KIND_SEGMENTED, KIND_SEGMENTED16];
+  if (pattern.fixedModRM < 0 && kinds.some((kind) => 'EMQW'.includes(kind.place))) {
+    return kinds.some((kind) => needsModRM(kind) && allowedForms(kind) === 'memory')
+      ? memory
+      : [KIND_REGISTER, ...memory];
+  }
+  return row.options.usesAddressSize ? [KIND_REGISTER, KIND_SEGMENTED16] : [KIND_REGISTER];
+}
+
+function variantsOf(compiled: CompiledRow): Variant[] {
+  const { kinds, row } = compiled;
+  const hasSizes = kinds.some(dependsOnOperandSize) || row.options.usesOperandSize;
+  const variants: Variant[] = [];
+  for (const operandSize of hasSizes ? ([2, 4] as const) : ([4] as const)) {
+    for (const kind of kindsOf(compiled)) {
+      variants.push({ operandSize, kind, isStackFlat: false });
+      if (row.options.usesStack) variants.push({ operandSize, kind, isStackFlat: true });
+    }
+  }
+  return variants;
+}
+
+/**
+ * @param methods names and argument counts of the system methods that rows may call
+ * @throws {TypeError} if a row's meaning does not type-check
+ */
+export function buildInterpreter(
+  map: OpcodeMap,
+  methods: ReadonlyMap<string, number>,
+): InterpreterModule {
+  const context = new InterpreterContext(methods);
+  addSpecialHandlers(context);
+  const handlers = new Uint16Array(map.rows.length * VARIANTS_PER_ROW);
+  let handlerCount = 0;
+  for (const compiled of map.rows) {
+    for (const variant of variantsOf(compiled)) {
+      const index = context.module.addElement(emitHandler(context, compiled, variant));
+      handlerCount = index + 1;
+      fillVariant(handlers, compiled, variant, index);
+    }
+  }
+  addRunFunction(context);
+  return { bytes: context.module.toBytes(), handlers, handlerCount };
+}
+
+/** A row without a variant by size or by stack answers for every size and stack. */
+function fillVariant(
+  handlers: Uint16Array,
+  compiled: CompiledRow,
+  variant: Variant,
+  handler: number,
+): void {
+  const { row, kinds, index } = compiled;
+  const hasSizes = kinds.some(dependsOnOperandSize) || row.options.usesOperandSize;
+  for (const size of hasSizes ? [variant.operandSize] : [2, 4]) {
+    for (const isFlat of row.options.usesStack ? [variant.isStackFlat] : [false, true]) {
+      handlers[variantIndex(index, size, variant.kind, isFlat)] = handler;
+    }
+  }
+}
+
+function emitHandler(context: InterpreterContext, compiled: CompiledRow, variant: Variant) {
+  const { row } = compiled;
+  const name = handlerName(row, variant);
+  // Shared functions are declared while the body is built, so the body comes first.
+  const reference = context.module.declare(name, context.handlerType.signature);
+  return context.module.define(reference, (f) => {
+    const e = new InterpreterEmitter(context, f, compiled, variant);
+    row.meaning(e, ...e.operands);
+    e.finish();
+  });
+}
+
+function handlerName(row: Row, { operandSize, kind, isStackFlat }: Variant): string {
+  return `${row.mnemonic} ${row.operands.join()} ${operandSize * 8} k${kind}${isStackFlat ? 's' : ''}`;
+}
+
+/** HANDLER_DECODE, LEAVE, CROSS, UNDEFINED, TOO_LONG, in the order of record.ts. */
+function addSpecialHandlers(context: InterpreterContext): void {
+  const { module, handlerType, slow } = context;
+  const add = (name: string, build: Parameters<typeof module.function>[2]) =>
+    module.addElement(module.function(name, handlerType.signature, build));
+  add('decode', (f) => {
+    f.call(slow.decode, f.param(0));
+    const handler = load('i32_16u', f.param(0), RECORD_HANDLER);
+    f.returnCallIndirect(handlerType, handler, f.param(0), f.param(1));
+  });
+  add('leave', (f) => f.returnCall(context.lookUp, eipOf(f.param(0)), f.param(1).add(1)));
+  add('cross', (f) => {
+    const record = f.call(slow.findCrossing, f.param(0));
+    f.if(record.eq(1), () => f.returnCall(context.fault, f.param(0), f.param(1)));
+    dispatch(context, f, record, f.param(1).add(1));
+  });
+  add('undefined', (f) => raise(context, f, VECTOR_UD, -1));
+  add('too-long', (f) => raise(context, f, VECTOR_GP, 0));
+}
+
+function raise(
+  context: InterpreterContext,
+  f: Parameters<typeof dispatch>[1],
+  vector: number,
+  error: number,
+): void {
+  const record = f.param(0);
+  f.returnCall(context.raise, constant(vector), constant(error), record, f.param(1));
+}
+
+function addRunFunction(context: InterpreterContext): void {
+  const run = context.module.function('run', { params: ['i32'], results: [] }, (f) =>
+    f.returnCall(context.lookUp, loadState(EIP), f.param(0)),
+  );
+  context.module.exportFunction('run', run);
+}

@@ -1,0 +1,188 @@
+// An operand as the interpreter emits it: the register offsets, displacements and immediates come
+// out of the record at run time. What it reads from the record it pins at the handler's start, as a
+// store into its own code line may wipe the record under a running instruction.
+
+import type { Operand } from '../../cpu/emitter.ts';
+import type { OperandKind } from '../../cpu/operand-kind.ts';
+import { ES, GPR, SEG_SELECTOR, SEGMENT, SEGMENT_BYTES, X87, XMM } from '../../cpu/state-layout.ts';
+import { i32, load, type Value } from '../../wasm/index.ts';
+import type { InterpreterEmitter } from './interpreter-emitter.ts';
+import { emitLoad, emitModify, emitStore, rawLoad, rawStore } from './memory-access.ts';
+import {
+  KIND_FLAT_INDEX,
+  KIND_REGISTER,
+  KIND_SEGMENTED,
+  KIND_SEGMENTED16,
+  RECORD_BASE,
+  RECORD_DISPLACEMENT,
+  RECORD_IMMEDIATE,
+  RECORD_INDEX,
+  RECORD_REG,
+  RECORD_SCALE,
+  RECORD_SEGMENT,
+} from './record.ts';
+
+const REG_ESI = 6;
+const REG_EDI = 7;
+const SEGMENT_SHIFT = 5;
+const ALIGNED_BYTES = 16;
+const VECTOR_GP = 13;
+/** MMX writes make the x87 exponent all ones: SDM volume 1, section 9.6.2. */
+const MMX_EXPONENT = 0xffff;
+
+export class InterpreterOperand implements Operand {
+  readonly size: number;
+  readonly isMemory: boolean;
+  readonly #e: InterpreterEmitter;
+  readonly #kind: OperandKind;
+  /** Offset of the register in the state area, less that of its bank; registers only. */
+  readonly #register: Value | undefined;
+  readonly #immediate: Value | undefined;
+  #offset: Value | undefined;
+  #linear: { value: Value; sizeBytes: number; isWrite: boolean } | undefined;
+  #storeBack: ((value: Value) => void) | undefined;
+
+  constructor(e: InterpreterEmitter, kind: OperandKind, position: number) {
+    this.#e = e;
+    this.#kind = kind;
+    this.size = kind.size === 0 || kind.isSignExtended ? e.operandSize : kind.size;
+    const isForm = 'EQW'.includes(kind.place) && e.variantKind !== KIND_REGISTER;
+    this.isMemory = isForm || 'MOXY'.includes(kind.place);
+    this.#register = this.#findRegister();
+    if ('IJA'.includes(kind.place)) this.#immediate = this.#findImmediate(position);
+  }
+
+  read(): Value {
+    const { place, fixedRegister } = this.#kind;
+    const e = this.#e;
+    if (this.#immediate) return this.#immediate;
+    if (place === 'fixed') {
+      return fixedRegister < 0 ? i32(1) : e.readRegister(fixedRegister, this.size);
+    }
+    if (this.isMemory) return emitLoad(e, this.linear(this.size, false), this.size);
+    if (place === 'S') {
+      return e.let(load('i32', this.#register!.mul(SEGMENT_BYTES), SEGMENT + SEG_SELECTOR));
+    }
+    return e.let(rawLoad(this.#register!, this.size, this.#bank()));
+  }
+
+  write(value: Value): void {
+    if (this.#storeBack) this.#storeBack(value);
+    else if (this.isMemory) emitStore(this.#e, this.linear(this.size, true), this.size, value);
+    else this.#writeRegister(value);
+  }
+
+  modify(change: (old: Value) => Value): void {
+    this.write(change(this.readForWrite()));
+  }
+
+  readForWrite(): Value {
+    if (!this.isMemory) return this.read();
+    const { old, store } = emitModify(this.#e, this.linear(this.size, true), this.size);
+    this.#storeBack = store;
+    return old;
+  }
+
+  offset(): Value {
+    this.#offset ??= this.#e.let(this.#computeOffset());
+    return this.#offset;
+  }
+
+  linear(sizeBytes: number, isWrite: boolean): Value {
+    const known = this.#linear;
+    if (known && known.sizeBytes >= sizeBytes && (known.isWrite || !isWrite)) return known.value;
+    const value = this.linearAt(this.offset(), sizeBytes, isWrite);
+    const { size } = this;
+    if (size === ALIGNED_BYTES && this.#isAlignmentChecked()) {
+      this.#e.raiseIf(value.and(ALIGNED_BYTES - 1).ne(0), VECTOR_GP, 0);
+    }
+    this.#linear = { value, sizeBytes, isWrite };
+    return value;
+  }
+
+  linearAt(offset: Value, sizeBytes: number, isWrite: boolean): Value {
+    const e = this.#e;
+    if (e.variantKind !== KIND_SEGMENTED && e.variantKind !== KIND_SEGMENTED16) return offset;
+    const segment = this.#kind.place === 'Y' ? i32(ES << SEGMENT_SHIFT) : e.segmentField();
+    return e.checkedLinear(segment, offset, sizeBytes, isWrite);
+  }
+
+  segment(): Value {
+    if (this.#kind.place === 'Y') return i32(ES);
+    return load('i32_8u', this.#e.record, RECORD_SEGMENT).shrU(SEGMENT_SHIFT);
+  }
+
+  index(): Value {
+    const { place, size } = this.#kind;
+    if (place === 'STi' || 'SCD'.includes(place)) return this.#register!;
+    if ('PQNVUW'.includes(place)) return this.#register!.shrU(4);
+    if (size === 1) throw new TypeError('Cannot take the number of a byte register operand');
+    return this.#register!.shrU(3);
+  }
+
+  immediate(): Value {
+    return this.#immediate!;
+  }
+
+  #isAlignmentChecked(): boolean {
+    return 'QW'.includes(this.#kind.place) || this.#kind.place === 'M'
+      ? !this.#kind.isUnalignedAllowed
+      : false;
+  }
+
+  /** Start of the register bank that `#register` counts from. */
+  #bank(): number {
+    if ('PQN'.includes(this.#kind.place)) return X87;
+    return 'VUW'.includes(this.#kind.place) ? XMM : 0;
+  }
+
+  #writeRegister(value: Value): void {
+    const { place, fixedRegister } = this.#kind;
+    const { f } = this.#e;
+    if (place === 'fixed') this.#e.writeRegister(fixedRegister, this.size, value);
+    else if (this.#bank() !== 0) rawStore(f, this.#register!, this.size, value, this.#bank());
+    else if (this.size === 4) f.store('i64', this.#register!, value.extendU());
+    else rawStore(f, this.#register!, this.size, value);
+    if (this.#bank() === X87) f.store('i32_16', this.#register!, i32(MMX_EXPONENT), X87 + 8);
+  }
+
+  #findRegister(): Value | undefined {
+    const { place } = this.#kind;
+    const e = this.#e;
+    if ('GPVSCD'.includes(place)) return e.let(load('i32_8u', e.record, RECORD_REG));
+    const isRM = 'EQWRNUZ'.includes(place) || place === 'STi';
+    if (isRM && !this.isMemory) return e.let(load('i32_8u', e.record, RECORD_BASE));
+    return undefined;
+  }
+
+  /** The first immediate lies low in its field; a second one behind it. */
+  #findImmediate(position: number): Value {
+    const e = this.#e;
+    const field = load('i32', e.record, RECORD_IMMEDIATE);
+    const { size, isSignExtended, place } = this.#kind;
+    if (place !== 'I') return e.let(field);
+    if (position > 0) return e.let(field.shrU(position));
+    if (isSignExtended && this.size === 2) return e.let(field.and(0xffff));
+    if (this.size === 8) return e.let(field.extendS());
+    if (size === 1 && !isSignExtended) return e.let(field.and(0xff));
+    return e.let(this.size === 2 ? field.and(0xffff) : field);
+  }
+
+  #computeOffset(): Value {
+    const e = this.#e;
+    const { place } = this.#kind;
+    const displacement = load('i32', e.record, RECORD_DISPLACEMENT);
+    if (place === 'A' || place === 'O') return displacement;
+    if (place === 'X' || place === 'Y') {
+      return e.readRegister(place === 'X' ? REG_ESI : REG_EDI, e.addressSize);
+    }
+    const base = load('i32', load('i32_8u', e.record, RECORD_BASE), GPR);
+    const kind = e.variantKind;
+    let sum = base.add(displacement);
+    if (kind >= KIND_FLAT_INDEX) {
+      const index = load('i32', load('i32_8u', e.record, RECORD_INDEX), GPR);
+      sum = sum.add(index.shl(load('i32_8u', e.record, RECORD_SCALE)));
+    }
+    return kind === KIND_SEGMENTED16 ? sum.and(0xffff) : sum;
+  }
+}

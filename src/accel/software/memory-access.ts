@@ -1,0 +1,159 @@
+// Emits guest memory accesses: a look at the SoftTLB row, the access itself, and the way into
+// TypeScript when the row does not allow it. Row layout: memory/soft-tlb.ts.
+
+import { SCRATCH, TLB_BASE } from '../../cpu/state-layout.ts';
+import { type FunctionBuilder, i32, type Local, load, type Value } from '../../wasm/index.ts';
+import { type InterpreterContext, loadState } from './interpreter-context.ts';
+
+/** Rows of the SoftTLB that generated code expects, for each privilege. */
+export const TLB_ROW_COUNT = 4096;
+const ROW_SHIFT = 4;
+const PAGE_SHIFT = 12;
+const READ_TAG = 0;
+const WRITE_TAG = 4;
+const ADDEND = 8;
+
+/** The handler that accesses are emitted into. */
+export interface AccessSite {
+  readonly context: InterpreterContext;
+  readonly f: FunctionBuilder;
+  readonly record: Value;
+  /** Fuel left; a slow path may take it away. */
+  readonly fuel: Local;
+}
+
+/** Address of the TLB row of `linear`, pinned. */
+function rowOf(site: AccessSite, linear: Value): Value {
+  const index = linear.shrU(PAGE_SHIFT - ROW_SHIFT).and((TLB_ROW_COUNT - 1) << ROW_SHIFT);
+  return site.f.let(index.add(loadState(TLB_BASE)));
+}
+
+/** Whether the row's tag allows all of the access: one page, no flag bit. */
+function hits(row: Value, tag: number, linear: Value, size: number): Value {
+  return load('i32', row, tag).eq(linear.add(size - 1).and(-1 << PAGE_SHIFT));
+}
+
+/** After a call of TypeScript: leaves the handler if it faulted. */
+export function leaveOnFault(site: AccessSite): void {
+  const { f, fuel, context, record } = site;
+  f.set(fuel, f.call(context.afterSlow, record, fuel) as Value);
+  f.if(fuel.ltS(0), () => f.return());
+}
+
+export function rawLoad(address: Value, size: number, offset = 0): Value {
+  switch (size) {
+    case 1:
+      return load('i32_8u', address, offset);
+    case 2:
+      return load('i32_16u', address, offset);
+    case 4:
+      return load('i32', address, offset);
+    case 8:
+      return load('i64', address, offset);
+    case 16:
+      return load('v128', address, offset);
+    default:
+      throw new RangeError(`Cannot access memory in units of ${size} bytes`);
+  }
+}
+
+export function rawStore(
+  f: FunctionBuilder,
+  address: Value,
+  size: number,
+  value: Value,
+  offset = 0,
+): void {
+  if (size === 1) f.store('i32_8', address, value, offset);
+  else if (size === 2) f.store('i32_16', address, value, offset);
+  else if (size === 4) f.store('i32', address, value, offset);
+  else if (size === 8) f.store('i64', address, value, offset);
+  else if (size === 16) f.store('v128', address, value, offset);
+  else throw new RangeError(`Cannot access memory in units of ${size} bytes`);
+}
+
+/** A load from a pinned linear address; the value is pinned. */
+export function emitLoad(site: AccessSite, linear: Value, size: number): Value {
+  const { f, context } = site;
+  const row = rowOf(site, linear);
+  return f.ifValue(
+    hits(row, READ_TAG, linear, size),
+    () => rawLoad(linear.add(load('i32', row, ADDEND)), size),
+    () => {
+      if (size <= 4) {
+        const value = f.call(context.slow.load, linear, i32(size));
+        leaveOnFault(site);
+        return value;
+      }
+      f.call(context.slow.loadWide, linear, i32(size));
+      leaveOnFault(site);
+      return rawLoad(i32(0), size, SCRATCH);
+    },
+  );
+}
+
+/** A store to a pinned linear address. */
+export function emitStore(site: AccessSite, linear: Value, size: number, value: Value): void {
+  const { f } = site;
+  const row = rowOf(site, linear);
+  const pinned = f.let(value);
+  f.if(
+    hits(row, WRITE_TAG, linear, size),
+    () => rawStore(f, linear.add(load('i32', row, ADDEND)), size, pinned),
+    () => emitSlowStore(site, linear, size, pinned),
+  );
+}
+
+/**
+ * The first half of a read-modify-write: the old value, with the write checked, and the store that
+ * then cannot fault.
+ */
+export function emitModify(
+  site: AccessSite,
+  linear: Value,
+  size: number,
+): { old: Value; store: (value: Value) => void } {
+  const { f, context } = site;
+  const row = rowOf(site, linear);
+  const address = f.local('i32'); // Zero, which no guest byte has, means the slow path.
+  const old = f.ifValue(
+    hits(row, WRITE_TAG, linear, size),
+    () => {
+      f.set(address, linear.add(load('i32', row, ADDEND)));
+      return rawLoad(address, size);
+    },
+    () => {
+      f.set(address, i32(0));
+      if (size <= 4) {
+        const value = f.call(context.slow.loadForStore, linear, i32(size));
+        leaveOnFault(site);
+        return value;
+      }
+      f.call(context.slow.loadWideForStore, linear, i32(size));
+      leaveOnFault(site);
+      return rawLoad(i32(0), size, SCRATCH);
+    },
+  );
+  return {
+    old,
+    store(value) {
+      const pinned = f.let(value);
+      f.if(
+        address,
+        () => rawStore(f, address, size, pinned),
+        () => emitSlowStore(site, linear, size, pinned),
+      );
+    },
+  };
+}
+
+function emitSlowStore(site: AccessSite, linear: Value, size: number, pinned: Value): void {
+  const { f, context } = site;
+  if (size <= 4) {
+    f.call(context.slow.store, linear, pinned, i32(size));
+  } else {
+    rawStore(f, i32(0), size, pinned, SCRATCH);
+    f.call(context.slow.storeWide, linear, i32(size));
+  }
+  leaveOnFault(site);
+}

@@ -1,0 +1,52 @@
+// The decoded-instruction record that handlers read, and how records of a page lie.
+//
+//   0 u16 handler (index into the function table; 0 decodes)    2 u8 length × 16
+//   3 u8 reg      4 u8 base or rm      5 u8 index      6 u8 scale      7 u8 segment × 32
+//   8 u32 displacement, or offset of a far pointer              12 u32 immediate
+//
+// A page has a record for each byte offset, 16 bytes apart, so that record and EIP differ by a shift
+// and a bias; one more behind the last leaves the page. Registers are offsets into the state area.
+
+export const RECORD_HANDLER = 0;
+export const RECORD_LENGTH = 2;
+export const RECORD_REG = 3;
+export const RECORD_BASE = 4;
+export const RECORD_INDEX = 5;
+export const RECORD_SCALE = 6;
+export const RECORD_SEGMENT = 7;
+export const RECORD_DISPLACEMENT = 8;
+export const RECORD_IMMEDIATE = 12;
+export const RECORD_BYTES = 16;
+export const RECORD_SHIFT = 4;
+/** Records of one page, and the one that leaves it. */
+export const PAGE_RECORDS_BYTES = 4097 * RECORD_BYTES;
+
+/** Which variant of a row a record needs: how its ModRM operand, or its branch, is addressed. */
+export const KIND_REGISTER = 0;
+/** Flat segment, base + displacement. */
+export const KIND_FLAT = 1;
+/** Flat segment, base + index × scale + displacement. */
+export const KIND_FLAT_INDEX = 2;
+/** Any segment, 32-bit address. */
+export const KIND_SEGMENTED = 3;
+/** Any segment, 16-bit address. */
+export const KIND_SEGMENTED16 = 4;
+export const KIND_COUNT = 5;
+/** For branches: target anywhere, or surely in this page. */
+export const KIND_FAR_BRANCH = KIND_REGISTER;
+export const KIND_PAGE_BRANCH = KIND_FLAT;
+
+/** Function table indexes of the handlers that are not instructions. */
+export const HANDLER_DECODE = 0;
+export const HANDLER_LEAVE = 1;
+export const HANDLER_CROSS = 2;
+export const HANDLER_UNDEFINED = 3;
+export const HANDLER_TOO_LONG = 4;
+
+/** Code look-up rows in the engine area: tag u32 (linear page | MODE bits), records u32. */
+export const CODE_ROWS = 0x1000;
+export const CODE_ROW_COUNT = 1024;
+export const CODE_ROW_BYTES = 8;
+export const CODE_TAG_NONE = 0xffff_ffff;
+/** Records for one instruction outside any page's records, 16-byte aligned. */
+export const ISOLATED_RECORDS = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;

@@ -1,0 +1,339 @@
+// The software processor: runs the interpreter's generated code, and between its runs does what is
+// not ordinary: exceptions, interrupts, single steps, HLT, code that has not been seen yet.
+
+import type { Decoder } from '../../cpu/decoder.ts';
+import { DECODE_SHORT } from '../../cpu/decoder.ts';
+import type { EngineHooks } from '../../cpu/engine-hooks.ts';
+import { FLAG_IF } from '../../cpu/flags.ts';
+import { Processor } from '../../cpu/processor.ts';
+import { CPUState } from '../../cpu/state.ts';
+import {
+  ATTENTION,
+  ATTENTION_EXCEPTION,
+  CS,
+  EFLAGS_REST,
+  EIP_BIAS,
+  FUEL,
+  FUEL_HELD,
+  HALTED,
+  INSTRUCTION_COUNT,
+  INTERRUPT_SHADOW,
+  MODE,
+  MODE_CODE32,
+  NMI_BLOCKED,
+  PAGE_EIP,
+  PAGE_RECORDS,
+  SEG_BASE,
+  SEG_LIMIT,
+  SEGMENT,
+  SEGMENT_BYTES,
+} from '../../cpu/state-layout.ts';
+import type { CPUWiring, MachineMemory, RunExit, VCPU } from '../../cpu/vcpu.ts';
+import type { AddressSpace } from '../../memory/address-space.ts';
+import { CodeCache } from './code-cache.ts';
+import type { SlowPaths } from './interpreter-context.ts';
+import type { InterpreterModule } from './interpreter-module.ts';
+import {
+  CODE_ROW_BYTES,
+  CODE_ROW_COUNT,
+  CODE_ROWS,
+  CODE_TAG_NONE,
+  ISOLATED_RECORDS,
+  RECORD_SHIFT,
+} from './record.ts';
+
+const PAGE_BYTES = 4096;
+const INSTRUCTION_BYTES_MAX = 15;
+const VECTOR_GP = 13;
+const CS_BASE = (SEGMENT + CS * SEGMENT_BYTES + SEG_BASE) >> 2;
+const CS_LIMIT = (SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT) >> 2;
+/** A page EIP from which no branch is near: every jump looks its target up. */
+const FAR_AWAY = 0x8000_0000;
+const BUDGET_MAX = 0x4000_0000;
+
+const BUDGET: RunExit = { kind: 'budget' };
+const HALT: RunExit = { kind: 'halted' };
+
+export class SoftwareVCPU implements VCPU, EngineHooks {
+  readonly state: CPUState;
+  readonly processor: Processor;
+  readonly cache: CodeCache;
+  readonly #wiring: CPUWiring;
+  readonly #memory: AddressSpace;
+  readonly #buffer: Uint8Array;
+  readonly #ramBase: number;
+  readonly #fetched = new Uint8Array(INSTRUCTION_BYTES_MAX);
+  readonly #run: (fuel: number) => void;
+  #instructionCount = 0;
+  #isStopRequested = false;
+  #isNMIPending = false;
+  #isRunning = false;
+  /** Why code could not be fetched, if it lies where none can run. */
+  #badFetch: string | undefined;
+
+  constructor(options: {
+    readonly wiring: CPUWiring;
+    readonly memory: MachineMemory;
+    readonly decoder: Decoder;
+    readonly interpreter: InterpreterModule;
+    /** Instantiates the interpreter with its imports and returns its `run`. */
+    readonly instantiate: (imports: Record<string, object>) => (n: number) => void;
+  }) {
+    const { wiring, memory } = options;
+    this.#wiring = wiring;
+    this.#memory = wiring.memory;
+    this.#buffer = new Uint8Array(memory.buffer);
+    this.#ramBase = memory.ramList.baseOffset;
+    this.state = new CPUState(memory.buffer);
+    this.processor = new Processor(this.state, wiring, memory, this);
+    this.cache = new CodeCache({
+      decoder: options.decoder,
+      handlers: options.interpreter.handlers,
+      buffer: memory.buffer,
+      ramBase: this.#ramBase,
+      reservedOffset: memory.reservedOffset,
+      codePages: memory.codePages,
+    });
+    this.cache.onEvict = () => this.flushCode();
+    wiring.memory.addListener({ commit: () => this.flushCode() });
+    this.#run = options.instantiate({
+      env: { memory: memory.wasmMemory },
+      slow: this.#slowPaths(),
+      system: this.#systemMethods(),
+    });
+    this.reset();
+  }
+
+  get instructionCount(): number {
+    return this.#instructionCount;
+  }
+
+  run(instructionBudget: number): RunExit {
+    this.#isStopRequested = false;
+    this.#isRunning = true;
+    try {
+      return this.#runAll(Math.min(instructionBudget, BUDGET_MAX));
+    } finally {
+      this.#isRunning = false;
+      this.state.u64[INSTRUCTION_COUNT >> 3] = BigInt(this.#instructionCount);
+    }
+  }
+
+  requestEvent(): void {
+    this.state.requestEvent();
+  }
+
+  requestStop(): void {
+    this.#isStopRequested = true;
+    this.state.requestEvent();
+  }
+
+  reset(): void {
+    this.processor.reset();
+    this.#isNMIPending = false;
+    this.#badFetch = undefined;
+    this.flushCode();
+  }
+
+  raiseNMI(): void {
+    this.#isNMIPending = true;
+    this.state.requestEvent();
+  }
+
+  setA20(isEnabled: boolean): void {
+    this.processor.setA20(isEnabled);
+  }
+
+  synchronize(): void {
+    this.processor.synchronize();
+    this.cache.clear();
+    this.flushCode();
+  }
+
+  /** Forgets which records belong to which linear page; asks running code to look again. */
+  flushCode(): void {
+    const first = CODE_ROWS >> 2;
+    const { u32 } = this.state;
+    const end = first + ((CODE_ROW_COUNT * CODE_ROW_BYTES) >> 2);
+    for (let word = first; word < end; word += CODE_ROW_BYTES >> 2) u32[word] = CODE_TAG_NONE;
+    if (this.#isRunning) this.state.requestEvent();
+  }
+
+  flushCodePage(_linear: number): void {
+    // A large page may span many rows: the table is small, so all go.
+    this.flushCode();
+  }
+
+  #runAll(budget: number): RunExit {
+    const { state, processor } = this;
+    const { debug } = processor;
+    let left = budget;
+    for (;;) {
+      if (this.#badFetch !== undefined) return this.#shutdown(this.#badFetch);
+      if (state.hasException && processor.deliverPendingException() === 'shutdown') {
+        return this.#shutdown('triple fault');
+      }
+      state.u32[ATTENTION >> 2] = 0;
+      if (left <= 0 || this.#isStopRequested) return BUDGET;
+      if (!this.#takeInterrupt()) {
+        if (state.u32[HALTED >> 2] !== 0) return HALT;
+      } else if (state.hasException) continue;
+      const shadow = state.u32[INTERRUPT_SHADOW >> 2]!;
+      const isStepping = shadow !== 0 || debug.needsStepping;
+      if (debug.needsStepping && !debug.beforeInstruction(this.#linearEip())) continue;
+      state.u32[INTERRUPT_SHADOW >> 2] = 0;
+      const slice = isStepping ? 1 : left;
+      state.i32[FUEL_HELD >> 2] = 0;
+      this.#run(slice);
+      const used = slice - state.i32[FUEL >> 2]!;
+      left -= used;
+      this.#instructionCount += used;
+      if ((state.u32[ATTENTION >> 2]! & ATTENTION_EXCEPTION) === 0) debug.afterInstruction();
+    }
+  }
+
+  /** Delivers an NMI or an external interrupt if one waits and may come; leaves HLT for it. */
+  #takeInterrupt(): boolean {
+    const { state, processor } = this;
+    if (state.u32[INTERRUPT_SHADOW >> 2] !== 0) return false;
+    if (this.#isNMIPending && state.u32[NMI_BLOCKED >> 2] === 0) {
+      this.#isNMIPending = false;
+      state.u32[HALTED >> 2] = 0;
+      processor.deliverNMI();
+      return true;
+    }
+    if ((state.u32[EFLAGS_REST >> 2]! & FLAG_IF) === 0) return false;
+    const { interrupts } = this.#wiring;
+    if (!interrupts.hasInterrupt()) return false;
+    state.u32[HALTED >> 2] = 0;
+    processor.deliverInterrupt(interrupts.acknowledge());
+    return true;
+  }
+
+  #shutdown(reason: string): RunExit {
+    const cause = this.processor.shutdownReason || reason;
+    return { kind: 'shutdown', reason: cause, report: this.processor.report() };
+  }
+
+  #linearEip(): number {
+    return (this.state.eip + this.state.u32[CS_BASE]!) >>> 0;
+  }
+
+  /** Processor's methods as imports; see `systemMethods` in index.ts. */
+  #systemMethods(): Record<string, unknown> {
+    const methods: Record<string, unknown> = {};
+    for (const name of Object.getOwnPropertyNames(Processor.prototype)) {
+      const { value } = Object.getOwnPropertyDescriptor(Processor.prototype, name)!;
+      if (name !== 'constructor' && typeof value === 'function') {
+        methods[name] = value.bind(this.processor);
+      }
+    }
+    return methods;
+  }
+
+  #slowPaths(): SlowPaths {
+    const { mmu, segmentation } = this.processor;
+    return {
+      load: (linear, size) => mmu.loadAs(linear >>> 0, size as 1 | 2 | 4, this.state.cpl === 3),
+      loadForStore: (linear, size) => mmu.loadForStore(linear >>> 0, size as 1 | 2 | 4),
+      store: (linear, value, size) =>
+        void mmu.storeAs(linear >>> 0, size as 1 | 2 | 4, value, this.state.cpl === 3),
+      loadWide: (linear, size) => void mmu.loadBlock(linear >>> 0, size),
+      loadWideForStore: (linear, size) => void mmu.loadBlockForStore(linear >>> 0, size),
+      storeWide: (linear, size) => void mmu.storeBlock(linear >>> 0, size),
+      checkAccess: (segment, offset, size, isWrite) =>
+        segmentation.checkAccess(segment, offset >>> 0, size, Boolean(isWrite)),
+      decode: (record) => this.cache.decodeAt(record >>> 0),
+      findCode: () => this.#findCode(),
+      findCrossing: (record) => this.#findCrossing(record >>> 0),
+    };
+  }
+
+  /** See SlowPaths: makes the code at EIP runnable. */
+  #findCode(): number {
+    const { state } = this;
+    const eip = state.eip;
+    if (eip > state.u32[CS_LIMIT]!) {
+      state.raiseException(VECTOR_GP, 0);
+      return 1;
+    }
+    const linear = this.#linearEip();
+    const gpa = this.processor.mmu.translateForFetch(linear);
+    if (gpa < 0) return 1;
+    const pageGPA = gpa - (gpa % PAGE_BYTES);
+    const ramOffset = this.#memory.ramOffsetOf(pageGPA);
+    if (!this.#isWholePage(eip, linear, pageGPA, ramOffset)) return this.#isolate(eip, linear);
+    const mode = state.u32[MODE >> 2]!;
+    const records = this.cache.recordsOf(ramOffset / PAGE_BYTES, mode);
+    const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
+    state.u32[row] = ((linear & ~(PAGE_BYTES - 1)) | mode) >>> 0;
+    state.u32[row + 1] = records;
+    return 0;
+  }
+
+  /** Whether all of the page is RAM or ROM, within the limit, and EIP does not wrap in it. */
+  #isWholePage(eip: number, linear: number, pageGPA: number, ramOffset: number): boolean {
+    if (ramOffset < 0 || ramOffset % PAGE_BYTES !== 0) return false;
+    const last = PAGE_BYTES - 1;
+    if (this.#memory.ramOffsetOf(pageGPA + last) !== ramOffset + last) return false;
+    const pageEip = (eip - (linear & last)) >>> 0;
+    if ((pageEip + last) >>> 0 > this.state.u32[CS_LIMIT]!) return false;
+    return !(pageEip > eip && (this.state.u32[MODE >> 2]! & MODE_CODE32) !== 0);
+  }
+
+  #findCrossing(record: number): number {
+    const { state } = this;
+    const eip = ((record >>> RECORD_SHIFT) + state.u32[EIP_BIAS >> 2]!) >>> 0;
+    state.eip = eip;
+    return this.#isolate(eip, (eip + state.u32[CS_BASE]!) >>> 0);
+  }
+
+  /** Decodes one instruction byte by byte: it crosses a page, or its page is not plain memory. */
+  #isolate(eip: number, linear: number): number {
+    const { state, cache } = this;
+    const mode = state.u32[MODE >> 2]!;
+    const toPageEnd = PAGE_BYTES - (linear & (PAGE_BYTES - 1));
+    let size = Math.min(INSTRUCTION_BYTES_MAX, toPageEnd);
+    let available = this.#fetch(eip, linear, 0, size);
+    if (available < 0) return 1;
+    let status = cache.decodeIsolated(this.#fetched, available, mode, ISOLATED_RECORDS);
+    if (status === DECODE_SHORT && available === size && size < INSTRUCTION_BYTES_MAX) {
+      size = INSTRUCTION_BYTES_MAX - available;
+      const more = this.#fetch(eip + available, (linear + available) >>> 0, available, size);
+      if (more < 0) return 1;
+      available += more;
+      status = cache.decodeIsolated(this.#fetched, available, mode, ISOLATED_RECORDS);
+    }
+    if (status === DECODE_SHORT) {
+      // The code segment ends within the instruction.
+      state.raiseException(VECTOR_GP, 0);
+      return 1;
+    }
+    state.u32[PAGE_RECORDS >> 2] = ISOLATED_RECORDS;
+    state.u32[PAGE_EIP >> 2] = eip + FAR_AWAY;
+    state.u32[EIP_BIAS >> 2] = eip - (ISOLATED_RECORDS >>> RECORD_SHIFT);
+    return ISOLATED_RECORDS;
+  }
+
+  /**
+   * Reads instruction bytes of one page, as far as the limit allows, to `#fetched` at `position`.
+   * @returns how many, or -1 with a fault recorded or a bad fetch noted
+   */
+  #fetch(eip: number, linear: number, position: number, size: number): number {
+    const allowed = Math.min(size, this.state.u32[CS_LIMIT]! - eip + 1);
+    if (allowed <= 0) return 0;
+    const gpa = this.processor.mmu.translateForFetch(linear);
+    if (gpa < 0) return -1;
+    for (let index = 0; index < allowed; index++) {
+      const ramOffset = this.#memory.ramOffsetOf(gpa + index);
+      if (ramOffset < 0) {
+        if (index > 0) return index;
+        this.#badFetch = `code at 0x${(gpa + index).toString(16)}, where there is no memory`;
+        this.state.requestEvent();
+        return -1;
+      }
+      this.#fetched[position + index] = this.#buffer[this.#ramBase + ramOffset]!;
+    }
+    return allowed;
+  }
+}

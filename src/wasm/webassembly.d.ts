@@ -1,0 +1,18 @@
+// The part of the WebAssembly JavaScript interface that the core uses. lib ES2023 has none of it, and
+// the core compiles without platform types. WebAssembly JavaScript Interface, sections 5.1–5.5.
+
+declare namespace WebAssembly {
+  class Memory {
+    /** Sizes in pages of 64 KiB. */
+    constructor(descriptor: { initial: number; maximum?: number; shared?: boolean });
+    readonly buffer: ArrayBuffer;
+  }
+  class Module {
+    constructor(bytes: Uint8Array);
+  }
+  class Instance {
+    constructor(module: Module, imports?: object);
+    readonly exports: Readonly<Record<string, unknown>>;
+  }
+  function validate(bytes: Uint8Array): boolean;
+}
