@@ -111,30 +111,22 @@ function farByImmediate(method: string) {
   return (e: Emitter, target?: Operand) =>
     e.system(method, target!.immediate(), target!.offset(), operandBytes(e));
 }
-row('9A', 'CALLF', 'Ap', farByImmediate('callFar'), JUMP);
-row('EA', 'JMPF', 'Ap', farByImmediate('jumpFar'), JUMP);
-row('FF /3', 'CALLF', 'Mp', farByMemory('callFar'), JUMP);
-row('FF /5', 'JMPF', 'Mp', farByMemory('jumpFar'), JUMP);
-row('CB', 'RETF', '', (e) => e.system('returnFar', operandBytes(e), i32(0)), JUMP);
+row('9A', 'CALLF', 'Ap', farByImmediate('farCall'), JUMP);
+row('EA', 'JMPF', 'Ap', farByImmediate('farJump'), JUMP);
+row('FF /3', 'CALLF', 'Mp', farByMemory('farCall'), JUMP);
+row('FF /5', 'JMPF', 'Mp', farByMemory('farJump'), JUMP);
+row('CB', 'RETF', '', (e) => e.system('retFar', i32(0), operandBytes(e)), JUMP);
 row(
   'CA',
   'RETF',
   'Iw',
-  (e, bytes) => e.system('returnFar', operandBytes(e), bytes!.immediate()),
+  (e, bytes) => e.system('retFar', bytes!.immediate(), operandBytes(e)),
   JUMP,
 );
-row('CF', 'IRET', '', (e) => e.system('interruptReturn', operandBytes(e)), JUMP);
+row('CF', 'IRET', '', (e) => e.system(e.operandSize === 2 ? 'iret16' : 'iret32'), JUMP);
 
 const ENDS: RowOptions = { endsBlock: true };
-const VECTOR_BREAKPOINT = 3;
-const VECTOR_OVERFLOW = 4;
-row('CC', 'INT3', '', (e) => e.system('trap', i32(VECTOR_BREAKPOINT)), ENDS);
-row('CD', 'INT', 'Ib', (e, vector) => e.system('softwareInterrupt', vector!.read()), ENDS);
-row(
-  'CE',
-  'INTO',
-  '',
-  (e) => e.f.if(e.flags.of(), () => e.system('trap', i32(VECTOR_OVERFLOW))),
-  ENDS,
-);
-row('F1', 'INT1', '', (e) => e.system('icebp'), ENDS);
+row('CC', 'INT3', '', (e) => e.system('int3'), ENDS);
+row('CD', 'INT', 'Ib', (e, vector) => e.system('interrupt', vector!.read()), ENDS);
+row('CE', 'INTO', '', (e) => e.f.if(e.flags.of(), () => e.system('into')), ENDS);
+row('F1', 'INT1', '', (e) => e.system('int1'), ENDS);

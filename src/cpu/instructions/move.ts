@@ -114,6 +114,6 @@ for (let segment = 0; segment < 6; segment++) {
   );
   if (segment === 1) continue; // CS cannot be loaded: #UD.
   row(`8E /${segment}`, 'MOV', 'Ew', (e, src) =>
-    e.system('moveToSegment', i32(segment), src!.read()),
+    e.system('movToSegment', i32(segment), src!.read()),
   );
 }
