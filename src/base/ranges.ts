@@ -48,7 +48,7 @@ export function rangesOverlap(
 
 /** Start of what the two ranges share; it means something only if they overlap. */
 export function overlapStart(startA: number, startB: number): number {
-  return startA > startB ? startA : startB;
+  return Math.max(startA, startB);
 }
 
 /** Size of what the two ranges share, 0 if they do not overlap. */
