@@ -3,26 +3,26 @@
 import type { CPUState } from '../cpu/state.ts';
 import { CR0, CR2, CR3, CR4 } from '../cpu/state-layout.ts';
 
-const REGISTERS: Readonly<Record<string, (state: CPUState) => number>> = {
-  eax: (state) => state.reg32(0),
-  ecx: (state) => state.reg32(1),
-  edx: (state) => state.reg32(2),
-  ebx: (state) => state.reg32(3),
-  esp: (state) => state.reg32(4),
-  ebp: (state) => state.reg32(5),
-  esi: (state) => state.reg32(6),
-  edi: (state) => state.reg32(7),
-  eip: (state) => state.eip,
-  pc: (state) => state.eip,
-  cr0: (state) => state.get32(CR0),
-  cr2: (state) => state.get32(CR2),
-  cr3: (state) => state.get32(CR3),
-  cr4: (state) => state.get32(CR4),
-};
+const REGISTERS: ReadonlyMap<string, (state: CPUState) => number> = new Map([
+  ['eax', (state: CPUState) => state.reg32(0)],
+  ['ecx', (state: CPUState) => state.reg32(1)],
+  ['edx', (state: CPUState) => state.reg32(2)],
+  ['ebx', (state: CPUState) => state.reg32(3)],
+  ['esp', (state: CPUState) => state.reg32(4)],
+  ['ebp', (state: CPUState) => state.reg32(5)],
+  ['esi', (state: CPUState) => state.reg32(6)],
+  ['edi', (state: CPUState) => state.reg32(7)],
+  ['eip', (state: CPUState) => state.eip],
+  ['pc', (state: CPUState) => state.eip],
+  ['cr0', (state: CPUState) => state.get32(CR0)],
+  ['cr2', (state: CPUState) => state.get32(CR2)],
+  ['cr3', (state: CPUState) => state.get32(CR3)],
+  ['cr4', (state: CPUState) => state.get32(CR4)],
+]);
 
 function term(text: string, state: CPUState): number {
   if (/^(0x[0-9a-f]+|\d+)$/i.test(text)) return Number(text);
-  const read = text.startsWith('$') ? REGISTERS[text.slice(1).toLowerCase()] : undefined;
+  const read = text.startsWith('$') ? REGISTERS.get(text.slice(1).toLowerCase()) : undefined;
   if (read !== undefined) return read(state);
   throw new RangeError(`The address must be a number or a register such as $esp, got "${text}"`);
 }

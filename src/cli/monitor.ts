@@ -139,7 +139,12 @@ export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
 ];
 
 /** QEMU's short forms. */
-const ALIASES: Readonly<Record<string, string>> = { c: 'cont', s: 'stop', q: 'quit', '?': 'help' };
+const ALIASES: ReadonlyMap<string, string> = new Map([
+  ['c', 'cont'],
+  ['s', 'stop'],
+  ['q', 'quit'],
+  ['?', 'help'],
+]);
 
 /** Runs one line and returns what it prints, lines ended; never throws for what was typed. */
 export function runMonitorLine(target: MonitorTarget, line: string): string {
@@ -147,7 +152,7 @@ export function runMonitorLine(target: MonitorTarget, line: string): string {
   if (typed === undefined || typed === '') return '';
   // `x/4xw 0` is as good as `x /4xw 0`.
   const [, word, format] = /^([^/]*)(\/.*)?$/.exec(typed)!;
-  const name = ALIASES[word!] ?? word!;
+  const name = ALIASES.get(word!) ?? word!;
   try {
     const command = MONITOR_COMMANDS.find((each) => each.name === name);
     if (command === undefined) {

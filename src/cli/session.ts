@@ -36,6 +36,16 @@ export interface SessionHost {
   readonly err: { write(text: string): unknown };
 }
 
+/** @throws {Error} naming the option, if the file cannot be written */
+function openOutput(path: string): number {
+  try {
+    return openSync(path, 'w');
+  } catch (error) {
+    const why = (error as Error).message;
+    throw new Error(`Cannot write --serial "${path}": ${why}`, { cause: error });
+  }
+}
+
 /** Opens what `--serial` names; the result takes bytes. */
 function openSerial(
   target: SerialTarget,
@@ -48,14 +58,17 @@ function openSerial(
       // A copy: the machine reuses its buffer, and a stream writes later.
       return { write: (bytes) => void output.write(Uint8Array.from(bytes)), close() {} };
     case 'file': {
-      const file = openSync(target.path, 'w');
+      const file = openOutput(target.path);
       return { write: (bytes) => void writeSync(file, bytes), close: () => closeSync(file) };
     }
   }
 }
 
-/** Runs until the guest, the user, a pattern, a timeout or an error ends it; returns the code. */
-export function runSession(
+/**
+ * Runs until the guest, the user, a pattern, a timeout or an error ends it; returns the code.
+ * @throws {Error} if serial output has nowhere to go
+ */
+export async function runSession(
   machine: SessionMachine,
   config: RunConfig,
   host: SessionHost,

@@ -11,10 +11,10 @@ const SUFFIX_BYTES: Readonly<Record<string, number>> = {
 };
 const PAGE_BYTES = 4096;
 
-/** Smallest RAM a PC starts with here: conventional memory and the first megabyte above it. */
-export const MEMORY_BYTES_MIN = 2 * 2 ** 20;
-/** Largest: RAM must end below the PCI hole, and share 4 GiB with the processor's own tables. */
-export const MEMORY_BYTES_MAX = 3 * 2 ** 30;
+/** The first megabyte, with the PC's holes in it, must be there. */
+const MEMORY_BYTES_MIN = 2 ** 20;
+/** Up to the PCI hole: RAM shares 4 GiB with the processor's own tables. */
+const MEMORY_BYTES_MAX = 3584 * 2 ** 20;
 
 /**
  * A size of memory in bytes, as QEMU reads it: a number and one of B K M G T, MiB without one.

@@ -1,0 +1,127 @@
+import { beforeEach, expect, test } from 'vitest';
+import { CPUState } from '../cpu/state.ts';
+import { STATE_BYTES } from '../cpu/state-layout.ts';
+import { DIRTY_ALL } from '../memory/dirty-memory.ts';
+import { GuestMemory } from '../memory/guest-memory.ts';
+import { MemoryRegion } from '../memory/memory-region.ts';
+import { MONITOR_COMMANDS, type MonitorTarget, runMonitorLine } from './monitor.ts';
+import { INFO_COMMANDS } from './monitor-info.ts';
+
+const RAM_BYTES = 2 ** 20;
+
+/** A machine of one RAM block; linear addresses from 0x10000 are one page higher than physical. */
+class FakeMachine implements MonitorTarget {
+  readonly #memory = new GuestMemory({ ramCapacityBytes: RAM_BYTES });
+  readonly memory = this.#memory.addressSpace;
+  readonly ports = new GuestMemory({ ramCapacityBytes: 4096, addressSpaceBytes: 0x10000 })
+    .addressSpace;
+  readonly ramList = this.#memory.ramList;
+  readonly tlb = this.#memory.tlb;
+  readonly dirty = this.#memory.dirty;
+  readonly state = new CPUState(new ArrayBuffer(STATE_BYTES));
+  readonly isPaging = true;
+  status = 'running';
+  calls: string[] = [];
+
+  constructor() {
+    const block = this.ramList.alloc({ name: 'pc.ram', sizeBytes: RAM_BYTES });
+    this.#memory.root.addSubregion(0, MemoryRegion.ram('ram', block));
+  }
+
+  translate(linear: number): number {
+    return linear >= 0x10000 && linear < 0x12000 ? linear - 0x1000 : -1;
+  }
+  rightsOf(linear: number): string {
+    return this.translate(linear) < 0 ? '' : linear === 0x10000 ? '-r-' : 'urw';
+  }
+  stop(): void {
+    this.calls.push('stop');
+    this.status = 'paused';
+  }
+  cont(): void {
+    this.calls.push('cont');
+  }
+  reset(): void {
+    this.calls.push('reset');
+  }
+  quit(): void {
+    this.calls.push('quit');
+  }
+}
+
+let machine: FakeMachine;
+beforeEach(() => {
+  machine = new FakeMachine();
+});
+
+test('every command of both tables runs, and is listed by help', () => {
+  const help = runMonitorLine(machine, 'help') + runMonitorLine(machine, 'help info');
+  for (const { name } of MONITOR_COMMANDS) expect(help).toMatch(new RegExp(`^${name} `, 'm'));
+  for (const { name } of INFO_COMMANDS) {
+    expect(help).toMatch(new RegExp(`^info ${name} `, 'm'));
+    expect(runMonitorLine(machine, `info ${name}`)).toMatch(/^(?!Error)[\s\S]+\n$/);
+  }
+  const other = MONITOR_COMMANDS.filter(({ name }) => !['info', 'x', 'xp'].includes(name));
+  for (const { name } of other) expect(runMonitorLine(machine, name)).not.toMatch(/^Error/);
+  expect(machine.calls).toEqual(['stop', 'cont', 'reset', 'quit']);
+});
+
+test('xp shows physical memory, and the address may be a sum', () => {
+  machine.memory.writeBytes(0x1000, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+  machine.state.setReg32(4, 0xff0);
+  const line = '0000000000001000: 0x04030201 0x08070605\n';
+  expect(runMonitorLine(machine, 'xp /2xw 0x1000')).toBe(line);
+  expect(runMonitorLine(machine, 'xp/2xw 4096')).toBe(line);
+  expect(runMonitorLine(machine, 'xp /2xw $esp + 0x20 - 16')).toBe(line);
+});
+
+test('x goes through the page tables, and stops where they map nothing', () => {
+  machine.memory.writeBytes(0xffff, Uint8Array.of(0x11, 0x22));
+  // 0x10fff and 0x11000 lie in two pages.
+  expect(runMonitorLine(machine, 'x /2xb 0x10fff')).toBe('00010fff: 0x11 0x22\n');
+  expect(runMonitorLine(machine, 'x /8xb 0x11ffc')).toBe(
+    '00011ffc: 0x00 0x00 0x00 0x00\nCannot access memory at 0x12000\n',
+  );
+});
+
+test('info mem shows runs of equal rights', () => {
+  expect(runMonitorLine(machine, 'info mem')).toBe(
+    '0000000000010000-0000000000011000 0000000000001000 -r-\n' +
+      '0000000000011000-0000000000012000 0000000000001000 urw\n',
+  );
+});
+
+test('info shows the memory system', () => {
+  machine.dirty.clear(0, RAM_BYTES, DIRTY_ALL);
+  machine.memory.write(0x2000, 4, 1);
+  expect(runMonitorLine(machine, 'info dirty')).toMatch(/pc\.ram +256 +1 +1 +1\n/);
+  expect(runMonitorLine(machine, 'info ramblock')).toContain('pc.ram');
+  expect(runMonitorLine(machine, 'info mtree')).toContain('(prio 0, ram): ram');
+  expect(runMonitorLine(machine, 'info mtree -f')).toContain('FlatView');
+  expect(runMonitorLine(machine, 'info status')).toBe('VM status: running\n');
+});
+
+test.each([
+  ['foo', 'Unknown command "foo"'],
+  ['stpo', 'did you mean "stop"'],
+  ['info foo', 'Unknown command "info foo"'],
+  ['info mtree -x', 'The only flag is -f'],
+  ['help foo', 'Unknown command "foo"'],
+  ['xp', 'Which address?'],
+  ['xp /4k 0', 'no letter "k"'],
+  ['xp /4x', 'Which address?'],
+  ['xp 1 +', 'must be a number or a register'],
+  ['xp $foo', 'must be a number or a register'],
+  ['xp 0-1', 'must be from 0'],
+  ['xp 0x10000000000000', 'Physical addresses end'],
+  ['x 0xffffffff', 'Linear addresses end'],
+  ['constructor', 'Unknown command'],
+  ['xp /1xw $constructor', 'must be a number or a register'],
+])('"%s" is an error, and no more: %s', (line, message) => {
+  expect(runMonitorLine(machine, line)).toMatch(/^Error: .*\n$/);
+  expect(runMonitorLine(machine, line)).toContain(message);
+});
+
+test('an empty line does nothing', () => {
+  expect(runMonitorLine(machine, '   ')).toBe('');
+});

@@ -1,0 +1,162 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { expect, test } from 'vitest';
+import { EXIT_ERROR, EXIT_GUEST_DISASTER, EXIT_OK, EXIT_TIMEOUT } from './exit-code.ts';
+import type { MonitorTarget } from './monitor.ts';
+import { parseRunConfig } from './run-options.ts';
+import { type MachineEnd, runSession, type SessionMachine } from './session.ts';
+
+/** A machine that says and does what the test wants. */
+class FakeMachine implements SessionMachine {
+  say: (text: string) => void = () => {};
+  end: (end: MachineEnd) => void = () => {};
+  typed = '';
+  isClosed = false;
+
+  monitorTarget(quit: () => void): MonitorTarget {
+    return { status: 'running', quit } as unknown as MonitorTarget;
+  }
+  start(onSerial: (bytes: Uint8Array) => void, onEnd: (end: MachineEnd) => void): void {
+    this.say = (text) => onSerial(Buffer.from(text));
+    this.end = onEnd;
+  }
+  sendSerial(bytes: Uint8Array): void {
+    this.typed += Buffer.from(bytes).toString();
+  }
+  close(): void {
+    expect(this.isClosed).toBe(false);
+    this.isClosed = true;
+  }
+}
+
+interface Session {
+  readonly machine: FakeMachine;
+  readonly code: Promise<number>;
+  /** Types, and waits until it has arrived. */
+  type(text: string): Promise<void>;
+  output(): string;
+  errors(): string;
+}
+
+function start(...options: string[]): Session {
+  const machine = new FakeMachine();
+  const input = new PassThrough();
+  const output = new PassThrough();
+  let [shown, errors] = ['', ''];
+  output.on('data', (data: Buffer) => {
+    shown += data.toString();
+  });
+  const code = runSession(machine, parseRunConfig(['--kernel', 'k', ...options]), {
+    input: input as unknown as NodeJS.ReadStream,
+    output: output as unknown as NodeJS.WriteStream,
+    err: {
+      write(text) {
+        errors += text;
+      },
+    },
+  });
+  return {
+    machine,
+    code,
+    async type(text) {
+      input.write(text);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    },
+    output: () => shown,
+    errors: () => errors,
+  };
+}
+
+test('what is typed reaches the guest, what it says is shown, and power-off ends with 0', async () => {
+  const session = start();
+  await session.type('ls\r');
+  session.machine.say('login: ');
+  session.machine.end({ kind: 'power-off' });
+  expect(await session.code).toBe(EXIT_OK);
+  expect(session.machine.typed).toBe('ls\r');
+  expect(session.output()).toBe('login: ');
+  expect(session.machine.isClosed).toBe(true);
+});
+
+test('Ctrl-A x leaves, and what was typed behind it goes nowhere', async () => {
+  const session = start();
+  await session.type('a\x01xb');
+  expect(await session.code).toBe(EXIT_OK);
+  expect(session.machine.typed).toBe('a');
+});
+
+test('Ctrl-A c gives the keys to the monitor and back', async () => {
+  const session = start();
+  await session.type('a\x01cinfo status\n');
+  expect(session.output()).toContain('(quire) ');
+  expect(session.output()).toContain('VM status: running\n');
+  await session.type('\x01cb');
+  expect(session.machine.typed).toBe('ab');
+  await session.type('\x01cquit\n');
+  expect(await session.code).toBe(EXIT_OK);
+});
+
+test('without a monitor Ctrl-A c does nothing', async () => {
+  const session = start('--monitor', 'none');
+  await session.type('\x01cquit\n\x01x');
+  expect(await session.code).toBe(EXIT_OK);
+  expect(session.machine.typed).toBe('quit\n');
+});
+
+test('with serial output elsewhere the monitor has the keys from the start', async () => {
+  const session = start('--serial', 'none');
+  await session.type('quit\n');
+  expect(await session.code).toBe(EXIT_OK);
+  expect(session.machine.typed).toBe('');
+});
+
+test('a pattern ends it with 0, though it comes byte by byte', async () => {
+  const session = start('--exit-on', '^quire:\\S*# $');
+  for (const byte of 'Linux\nquire:/root# ') session.machine.say(byte);
+  expect(await session.code).toBe(EXIT_OK);
+  expect(session.output()).toBe('Linux\nquire:/root# ');
+});
+
+test('power-off before the pattern came is an error', async () => {
+  const session = start('--exit-on', 'never');
+  session.machine.end({ kind: 'power-off' });
+  expect(await session.code).toBe(EXIT_ERROR);
+  expect(session.errors()).toContain('before its output matched /never/m');
+});
+
+test('a timeout ends it with 3', async () => {
+  const session = start('--timeout', '0.02');
+  expect(await session.code).toBe(EXIT_TIMEOUT);
+  expect(session.errors()).toContain('Time is up after 0.02 s');
+});
+
+test("the guest's own disaster ends it with 4 and shows the processor", async () => {
+  const session = start();
+  session.machine.end({ kind: 'disaster', reason: 'triple fault', report: 'EIP=00000007\n' });
+  expect(await session.code).toBe(EXIT_GUEST_DISASTER);
+  expect(session.errors()).toBe('\nquire: The guest has stopped: triple fault\nEIP=00000007\n');
+});
+
+test('a failure of ours ends it with 1', async () => {
+  const session = start();
+  session.machine.end({ kind: 'failure', error: new Error('broken') });
+  expect(await session.code).toBe(EXIT_ERROR);
+  expect(session.errors()).toContain('Quire has failed: Error: broken');
+});
+
+test('serial output goes to a file, byte for byte', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'quire-test-'));
+  try {
+    const path = join(folder, 'serial');
+    const session = start('--serial', `file:${path}`, '--exit-on', 'two');
+    session.machine.say('one\r\n');
+    session.machine.say('two');
+    expect(await session.code).toBe(EXIT_OK);
+    expect(readFileSync(path, 'latin1')).toBe('one\r\ntwo');
+    expect(session.output()).not.toContain('one');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
