@@ -90,6 +90,11 @@ export interface Emitter {
   nextEip(): Value;
   /** Continues at `eip` (an absolute offset in CS); #GP(0) if it is beyond the limit. */
   jump(eip: Value): void;
+  /**
+   * #GP(0) if the target of a J operand is beyond the limit of CS: for a row that changes registers
+   * or memory before `jumpRelative`, which then cannot fault.
+   */
+  requireRelative(target: Operand): void;
   /** Continues at the target of a J operand. */
   jumpRelative(target: Operand): void;
   /** Ends the instruction normally, inside a branch. */

@@ -241,6 +241,13 @@ export class InterpreterEmitter implements Emitter {
     this.f.returnCall(this.context.jump, target, this.fuel);
   }
 
+  requireRelative(_target: Operand): void {
+    // A target within the page is checked where it is decoded, as code that is reached straight is.
+    if (this.variantKind === KIND_PAGE_BRANCH) return;
+    const limit = loadState(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT);
+    this.raiseIf(this.#relativeEip().gtU(limit), VECTOR_GP, 0);
+  }
+
   jumpRelative(_target: Operand): void {
     const distance = this.#branchDistance!;
     if (this.variantKind === KIND_PAGE_BRANCH) {
@@ -248,8 +255,12 @@ export class InterpreterEmitter implements Emitter {
       dispatch(this.context, this.f, this.let(this.record.add(distance)), this.fuel);
       return;
     }
-    const eip = eipOf(this.#next).add(distance);
-    this.jump(this.operandSize === 2 ? eip.and(0xffff) : eip);
+    this.jump(this.#relativeEip());
+  }
+
+  #relativeEip(): Value {
+    const eip = eipOf(this.#next).add(this.#branchDistance!);
+    return this.operandSize === 2 ? eip.and(0xffff) : eip;
   }
 
   finish(): void {

@@ -4,13 +4,7 @@
 import { i32, type Value } from '../../wasm/index.ts';
 import type { Emitter, Operand } from '../emitter.ts';
 import { type RowOptions, row } from '../instruction-table.ts';
-import {
-  ECX,
-  operandBytes,
-  readFarPointer,
-  relativeTarget,
-  requireTarget,
-} from './common-meanings.ts';
+import { ECX, operandBytes, readFarPointer, requireTarget } from './common-meanings.ts';
 
 const JUMP: RowOptions = { endsBlock: true, usesOperandSize: true };
 const STACK_JUMP: RowOptions = { ...JUMP, usesStack: true };
@@ -42,7 +36,7 @@ function loopRow(pattern: string, mnemonic: string, also: (e: Emitter, more: Val
       e.f.if(
         also(e, hasMore),
         () => {
-          requireTarget(e, relativeTarget(e, target!));
+          e.requireRelative(target!);
           e.writeRegister(ECX, size, left);
           e.jumpRelative(target!);
         },
@@ -69,7 +63,7 @@ row(
   'CALL',
   'Jz',
   (e, target) => {
-    requireTarget(e, relativeTarget(e, target!));
+    e.requireRelative(target!);
     e.push(e.nextEip(), e.operandSize);
     e.jumpRelative(target!);
   },

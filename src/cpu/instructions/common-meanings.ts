@@ -74,12 +74,6 @@ export function requireTarget(e: Emitter, eip: Value): void {
   e.raiseIf(eip.gtU(e.loadState32(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT)), VECTOR_GP, 0);
 }
 
-/** Absolute target of a J operand, truncated to the operand size. */
-export function relativeTarget(e: Emitter, target: Operand): Value {
-  const eip = e.nextEip().add(target.immediate());
-  return e.let(e.operandSize === 2 ? eip.and(0xffff) : eip);
-}
-
 /** Offset (operand size) and selector (16 bits) of the far pointer in memory. */
 export function readFarPointer(e: Emitter, pointer: Operand): { offset: Value; selector: Value } {
   const size = e.operandSize;
