@@ -1,0 +1,202 @@
+// Compares what two processors did with one case, bit for bit, but for what the manuals leave open.
+
+import { FX_CONTROL, FX_MXCSR, FX_ST, FX_STATUS, FX_TAGS, FX_XMM } from './fpu-image.ts';
+import type { GeneratedCase } from './generate.ts';
+import { recordOffset } from './operand-values.ts';
+import {
+  NO_VECTOR,
+  RECORD_EFLAGS,
+  RECORD_FX,
+  RECORD_GPR,
+  RECORD_WINDOW,
+  RESULT_CR2,
+  RESULT_EIP,
+  RESULT_ERROR,
+  RESULT_OUTSIDE,
+  RESULT_SEGMENTS,
+  RESULT_VECTOR,
+  WINDOW_BYTES,
+} from './record.ts';
+import { isResultUndefined, undefinedConditionCodes, undefinedFlags } from './undefined-flags.ts';
+
+const REGISTERS = ['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi'];
+const SEGMENTS = ['ds', 'es', 'fs', 'gs'];
+const RF = 0x10000;
+const ARITHMETIC = 0x8d5;
+const PAGE_FAULT = 14;
+const DIVIDE_ERROR = 0;
+/** Instruction fetch, reported only where NX is on (SDM volume 3, 4.7), as it is natively. */
+const ERROR_FETCH = 0x10;
+const PRECISION = 0x20;
+
+/** How far a transcendental result may lie from the host's, as a power of two of its size. */
+const X87_TOLERANCE_BITS = 50;
+/** "RCPPS": the relative error is at most 1.5 · 2^−12; two processors may be twice that apart. */
+const SSE_TOLERANCE = 2 * 1.5 * 2 ** -12;
+
+const hex = (value: number, digits = 8) => value.toString(16).padStart(digits, '0');
+
+/** Lines that each name one difference; empty where both agree. */
+export function differences(c: GeneratedCase, native: DataView, quire: DataView): string[] {
+  const found: string[] = [];
+  const check = (name: string, offset: number, mask = 0xffffffff) => {
+    const a = native.getUint32(offset, true);
+    const b = quire.getUint32(offset, true);
+    if (((a ^ b) & mask) !== 0) found.push(`${name}: native ${hex(a)}, quire ${hex(b)}`);
+  };
+  const vector = native.getUint32(RESULT_VECTOR, true);
+  const isFault = vector !== NO_VECTOR;
+  check('vector', RESULT_VECTOR);
+  check('error code', RESULT_ERROR, vector === PAGE_FAULT ? ~ERROR_FETCH : 0xffffffff);
+  check('CR2', RESULT_CR2);
+  check('EIP', RESULT_EIP);
+  // Where one side faults, everything else follows from that.
+  if (isResultUndefined(c) || found[0]?.startsWith('vector')) return found;
+  REGISTERS.forEach((name, i) => {
+    check(name, RECORD_GPR + i * 4);
+  });
+  check('eflags', RECORD_EFLAGS, ~(RF | maskedFlags(c, vector)));
+  SEGMENTS.forEach((name, i) => {
+    const a = native.getUint16(RESULT_SEGMENTS + i * 2, true);
+    const b = quire.getUint16(RESULT_SEGMENTS + i * 2, true);
+    if (a !== b) found.push(`${name}: native ${hex(a, 4)}, quire ${hex(b, 4)}`);
+  });
+  check('data page outside the window', RESULT_OUTSIDE);
+  compareWindow(c, native, quire, found);
+  compareFPU(c, native, quire, isFault, found);
+  return found;
+}
+
+function maskedFlags(c: GeneratedCase, vector: number): number {
+  if (vector === NO_VECTOR) return undefinedFlags(c);
+  if (vector === DIVIDE_ERROR) return ARITHMETIC;
+  // SDM "REP": after a fault of CMPS or SCAS, EFLAGS are those from before the instruction; AMD's
+  // manual (volume 3, "REPE") has those of the last iteration. Resuming needs neither.
+  return c.hasRepeat && /^(CMPS|SCAS)$/.test(c.form.mnemonic) ? ARITHMETIC : 0;
+}
+
+function compareWindow(c: GeneratedCase, native: DataView, quire: DataView, found: string[]): void {
+  const skipped = new Set<number>();
+  const { mnemonic } = c.form;
+  if (mnemonic === 'FNSTENV' || mnemonic === 'FNSAVE') {
+    // Instruction and operand pointers: AMD keeps them only while an exception is pending
+    // (AMD64 manual volume 2, 11.4.4.3 "FXSAVE and FXRSTOR"), and selectors are not kept since.
+    const [first, last] = c.operandBytes === 2 ? [6, 13] : [12, 27];
+    for (let i = first; i <= last; i++) {
+      const at = recordOffset(c.target! + i, 1);
+      if (at !== undefined) skipped.add(at);
+    }
+  }
+  for (let i = RECORD_WINDOW; i < RECORD_WINDOW + WINDOW_BYTES; i++) {
+    if (native.getUint8(i) === quire.getUint8(i) || skipped.has(i)) continue;
+    const row = (view: DataView) =>
+      Array.from({ length: 16 }, (_, k) =>
+        i + k < view.byteLength ? hex(view.getUint8(i + k), 2) : '',
+      ).join(' ');
+    found.push(`window+${hex(i - RECORD_WINDOW, 2)}: native ${row(native)}, quire ${row(quire)}`);
+    return;
+  }
+}
+
+function compareFPU(
+  c: GeneratedCase,
+  native: DataView,
+  quire: DataView,
+  isFault: boolean,
+  found: string[],
+): void {
+  const approximate = isFault ? undefined : c.form.settings.get('approximate');
+  const word = (name: string, offset: number, mask = 0xffff) => {
+    const a = native.getUint16(RECORD_FX + offset, true);
+    const b = quire.getUint16(RECORD_FX + offset, true);
+    if (((a ^ b) & mask) !== 0) found.push(`${name}: native ${hex(a, 4)}, quire ${hex(b, 4)}`);
+  };
+  word('x87 control', FX_CONTROL);
+  const codes = isFault ? 0 : undefinedConditionCodes(c);
+  const rounding = approximate === 'x87' ? PRECISION : 0;
+  word('x87 status', FX_STATUS, 0xffff & ~(codes | rounding));
+  word('x87 tags', FX_TAGS, 0xff);
+  word('mxcsr', FX_MXCSR);
+  for (let i = 0; i < 8; i++) {
+    const at = RECORD_FX + FX_ST + i * 16;
+    if (bytesEqual(native, quire, at, 10)) continue;
+    if (approximate === 'x87' && extendedClose(native, quire, at)) continue;
+    found.push(`st${i}: native ${extendedText(native, at)}, quire ${extendedText(quire, at)}`);
+  }
+  for (let i = 0; i < 8; i++) {
+    const at = RECORD_FX + FX_XMM + i * 16;
+    if (bytesEqual(native, quire, at, 16)) continue;
+    if (approximate === 'sse' && singlesClose(native, quire, at)) continue;
+    found.push(`xmm${i}: native ${vectorText(native, at)}, quire ${vectorText(quire, at)}`);
+  }
+}
+
+function bytesEqual(a: DataView, b: DataView, offset: number, count: number): boolean {
+  for (let i = 0; i < count; i++)
+    if (a.getUint8(offset + i) !== b.getUint8(offset + i)) return false;
+  return true;
+}
+
+function extendedClose(a: DataView, b: DataView, at: number): boolean {
+  const [ea, eb] = [a.getUint16(at + 8, true), b.getUint16(at + 8, true)];
+  const [ma, mb] = [a.getBigUint64(at, true), b.getBigUint64(at, true)];
+  // Tiny results may be zero on one side only through a flush; anything else keeps sign and size.
+  if ((ea & 0x7fff) === 0x7fff || (eb & 0x7fff) === 0x7fff) return false;
+  if ((ea ^ eb) & 0x8000) return false;
+  const apart = (ea & 0x7fff) - (eb & 0x7fff);
+  if (Math.abs(apart) > 1) return false;
+  const difference = (apart > 0 ? ma << 1n : ma) - (apart < 0 ? mb << 1n : mb);
+  const size = difference < 0n ? -difference : difference;
+  return size <= 1n << BigInt(64 - X87_TOLERANCE_BITS);
+}
+
+function singlesClose(a: DataView, b: DataView, at: number): boolean {
+  for (let i = 0; i < 16; i += 4) {
+    if (a.getUint32(at + i, true) === b.getUint32(at + i, true)) continue;
+    const [x, y] = [a.getFloat32(at + i, true), b.getFloat32(at + i, true)];
+    if (!(Math.abs(x - y) <= SSE_TOLERANCE * Math.abs(x))) return false;
+  }
+  return true;
+}
+
+const extendedText = (view: DataView, at: number) =>
+  `${hex(view.getUint16(at + 8, true), 4)}:${view.getBigUint64(at, true).toString(16).padStart(16, '0')}`;
+
+const vectorText = (view: DataView, at: number) =>
+  [12, 8, 4, 0].map((i) => hex(view.getUint32(at + i, true))).join('_');
+
+/** The registers, flags and operand of a case, for people. */
+export function describeCase(c: GeneratedCase): string {
+  const bytes = Array.from(c.record.subarray(1, 1 + c.lengthBytes), (b) => hex(b, 2)).join(' ');
+  const registers = REGISTERS.map(
+    (name, i) => `${name}=${hex(c.view.getUint32(RECORD_GPR + i * 4, true))}`,
+  ).join(' ');
+  const operand =
+    c.target === undefined ? '' : `, operand at ${hex(c.target >>> 0)}: ${operandText(c)}`;
+  const fx = RECORD_FX;
+  const fpu =
+    `fcw=${hex(c.view.getUint16(fx + FX_CONTROL, true), 4)} ` +
+    `fsw=${hex(c.view.getUint16(fx + FX_STATUS, true), 4)} ` +
+    `tags=${hex(c.view.getUint8(fx + FX_TAGS), 2)} mxcsr=${hex(c.view.getUint32(fx + FX_MXCSR, true), 4)}`;
+  const lines = [
+    `${c.form.opcode} ${c.form.mnemonic} ${c.form.operands.join(',')}`,
+    `  bytes ${bytes} at ${hex(c.start)}`,
+    `  ${registers}`,
+    `  eflags=${hex(c.view.getUint32(RECORD_EFLAGS, true))} ${fpu}${operand}`,
+  ];
+  for (let i = 0; i < 8 && c.form.options.has('x87'); i++) {
+    lines.push(`  st${i} ${extendedText(c.view, fx + FX_ST + i * 16)}`);
+  }
+  for (let i = 0; i < 8 && [...c.form.options].some((o) => /^(sse|mmx)/.test(o)); i++) {
+    const mm = extendedText(c.view, fx + FX_ST + i * 16);
+    lines.push(`  xmm${i} ${vectorText(c.view, fx + FX_XMM + i * 16)}  mm${i} ${mm}`);
+  }
+  return lines.join('\n');
+}
+
+function operandText(c: GeneratedCase): string {
+  return Array.from({ length: 16 }, (_, i) => {
+    const at = recordOffset(c.target! + i, 1);
+    return at === undefined ? '--' : hex(c.view.getUint8(at), 2);
+  }).join(' ');
+}
