@@ -78,17 +78,17 @@ export const GDTR_BASE = 0x200;
 export const GDTR_LIMIT = 0x208;
 export const IDTR_BASE = 0x210;
 export const IDTR_LIMIT = 0x218;
-/** Control registers and EFER, u64 each. */
+/** Control register n at CR0 + 8n, and EFER, u64 each. */
 export const CR0 = 0x220;
-export const CR2 = 0x228;
-export const CR3 = 0x230;
-export const CR4 = 0x238;
-export const CR8 = 0x240;
-export const EFER = 0x248;
+export const CR2 = 0x230;
+export const CR3 = 0x238;
+export const CR4 = 0x240;
+export const CR8 = 0x248;
+export const EFER = 0x250;
 /** Debug registers DR0–DR7, u64 each (4 and 5 unused). */
-export const DR = 0x250;
+export const DR = 0x258;
 /** Model-specific registers that are saved, u64 each; cpu/msr.ts names the indexes. */
-export const MSR = 0x290;
+export const MSR = 0x298;
 export const MSR_SLOT_COUNT = 40;
 
 /** x87 registers by physical number 0–7, 16 bytes each: significand u64, sign and exponent u16. */
