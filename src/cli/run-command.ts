@@ -4,16 +4,10 @@ import { readFileSync } from 'node:fs';
 import type { Command, CommandStreams } from './command.ts';
 import { fetchGuest } from './guests/store.ts';
 import { progressOn } from './guests-command.ts';
-import { openMachine } from './open-machine.ts';
+import { type BootFiles, openMachine } from './open-machine.ts';
 import { describeOptions } from './options.ts';
 import { parseRunConfig, RUN_OPTIONS, type RunConfig } from './run-options.ts';
 import { runSession } from './session.ts';
-
-/** What a machine boots, in memory. */
-export interface BootFiles {
-  readonly kernel: Uint8Array;
-  readonly initrd?: Uint8Array;
-}
 
 /** @throws {Error} naming the option, if the file cannot be read */
 function readImage(option: string, path: string): Uint8Array {

@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
+import type { MachineEnd } from '../machine/machine.ts';
 import { EXIT_ERROR, EXIT_GUEST_DISASTER, EXIT_OK, EXIT_TIMEOUT } from './exit-code.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { parseRunConfig } from './run-options.ts';
-import { type MachineEnd, runSession, type SessionMachine } from './session.ts';
+import { runSession, type SessionMachine } from './session.ts';
 
 /** A machine that says and does what the test wants. */
 class FakeMachine implements SessionMachine {
@@ -22,8 +23,11 @@ class FakeMachine implements SessionMachine {
     this.say = (text) => onSerial(Buffer.from(text));
     this.end = onEnd;
   }
-  sendSerial(bytes: Uint8Array): void {
-    this.typed += Buffer.from(bytes).toString();
+  room = Number.POSITIVE_INFINITY;
+  sendSerial(bytes: Uint8Array): number {
+    const taken = bytes.subarray(0, this.room);
+    this.typed += Buffer.from(taken).toString();
+    return taken.length;
   }
   close(): void {
     expect(this.isClosed).toBe(false);
@@ -78,6 +82,19 @@ test('what is typed reaches the guest, what it says is shown, and power-off ends
   expect(session.machine.typed).toBe('ls\r');
   expect(session.output()).toBe('login: ');
   expect(session.machine.isClosed).toBe(true);
+});
+
+test('input that the guest has no room for comes later, in order', async () => {
+  const session = start();
+  session.machine.room = 2;
+  await session.type('abcdefg');
+  await session.type('hi\x01x');
+  while (session.machine.typed.length < 6) await session.type('');
+  expect('abcdefghi'.startsWith(session.machine.typed)).toBe(true);
+  session.machine.room = 100;
+  while (session.machine.typed.length < 9) await session.type('');
+  expect(await session.code).toBe(EXIT_OK);
+  expect(session.machine.typed).toBe('abcdefghi');
 });
 
 test('Ctrl-A x leaves, and what was typed behind it goes nowhere', async () => {

@@ -2,6 +2,7 @@
 // things that can end it came first.
 
 import { closeSync, openSync, writeSync } from 'node:fs';
+import type { MachineEnd } from '../machine/machine.ts';
 import { ESCAPE_HELP, type EscapeAction, EscapeFilter } from './escape.ts';
 import { EXIT_ERROR, EXIT_GUEST_DISASTER, EXIT_OK, EXIT_TIMEOUT } from './exit-code.ts';
 import type { MonitorTarget } from './monitor.ts';
@@ -10,13 +11,8 @@ import { PatternWatch } from './pattern-watch.ts';
 import type { RunConfig, SerialTarget } from './run-options.ts';
 import { Terminal } from './terminal.ts';
 
-/** How a machine ended by itself. */
-export type MachineEnd =
-  | { readonly kind: 'power-off' }
-  /** The guest's own disaster; `report` shows the processor for people. */
-  | { readonly kind: 'disaster'; readonly reason: string; readonly report: string }
-  /** Ours: an invariant of Quire is broken. */
-  | { readonly kind: 'failure'; readonly error: unknown };
+/** How soon input that the guest had no room for is offered again, ms. */
+const SERIAL_RETRY_MS = 20;
 
 /** A machine as a session needs it. */
 export interface SessionMachine {
@@ -24,8 +20,8 @@ export interface SessionMachine {
   monitorTarget(quit: () => void): MonitorTarget;
   /** Runs it from now on, and calls back; at most one end. */
   start(onSerial: (bytes: Uint8Array) => void, onEnd: (end: MachineEnd) => void): void;
-  /** What is typed, for the first serial port. */
-  sendSerial(bytes: Uint8Array): void;
+  /** What is typed, for the first serial port; returns how many bytes there was room for. */
+  sendSerial(bytes: Uint8Array): number;
   close(): void;
 }
 
@@ -55,8 +51,7 @@ function openSerial(
     case 'none':
       return { write() {}, close() {} };
     case 'stdio':
-      // A copy: the machine reuses its buffer, and a stream writes later.
-      return { write: (bytes) => void output.write(Uint8Array.from(bytes)), close() {} };
+      return { write: (bytes) => void output.write(bytes), close() {} };
     case 'file': {
       const file = openOutput(target.path);
       return { write: (bytes) => void writeSync(file, bytes), close: () => closeSync(file) };
@@ -79,11 +74,14 @@ export async function runSession(
   return new Promise((resolve) => {
     let isOver = false;
     let timer: NodeJS.Timeout | undefined;
+    let retryTimer: NodeJS.Timeout | undefined;
+    let unsent = Buffer.alloc(0);
 
     const finish = (code: number, message?: string): void => {
       if (isOver) return;
       isOver = true;
       clearTimeout(timer);
+      clearTimeout(retryTimer);
       monitor?.close();
       terminal.close();
       machine.close();
@@ -108,10 +106,19 @@ export async function runSession(
         monitor.setActive(!monitor.isActive);
       }
     };
+    // A file on standard input may be larger than what the guest has read so far.
+    const sendSerial = (bytes: Uint8Array): void => {
+      const rest = Buffer.concat([unsent, bytes]);
+      unsent = rest.subarray(machine.sendSerial(rest));
+      terminal.setFlowing(unsent.length === 0);
+      if (unsent.length === 0 || isOver) return;
+      clearTimeout(retryTimer);
+      retryTimer = setTimeout(() => sendSerial(new Uint8Array(0)), SERIAL_RETRY_MS);
+    };
     const onBytes = (bytes: Uint8Array): void => {
       if (isOver) return;
       if (monitor?.isActive === true) monitor.feed(bytes);
-      else if (hasSerialInput) machine.sendSerial(bytes);
+      else if (hasSerialInput) sendSerial(bytes);
     };
     const filter = new EscapeFilter();
     const terminal = new Terminal((data) => filter.feed(data, onBytes, onAction), host.input);

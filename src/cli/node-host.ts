@@ -1,0 +1,22 @@
+// Node as a machine's host: its clocks, its timers, its event loop.
+
+import { performance } from 'node:perf_hooks';
+import type { Host } from '../machine/host.ts';
+
+export const nodeHost: Host = {
+  nowMs: () => performance.now(),
+  epochMs: () => Date.now(),
+  sleep(ms) {
+    let wake = (): void => {};
+    const done = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    return { done, wake: () => wake() };
+  },
+  // Not a microtask: input and timers must get their turn.
+  yield: () => new Promise((resolve) => void setImmediate(resolve)),
+};

@@ -1,0 +1,75 @@
+// From a command line to a machine, and the machine as a session and its monitor see it.
+
+import { softwareAccelerator } from '../accel/software/index.ts';
+import { ACCESS_READ, PageWalk } from '../cpu/page-walk.ts';
+import type { Accelerator } from '../cpu/vcpu.ts';
+import { Machine } from '../machine/machine.ts';
+import type { MonitorTarget } from './monitor.ts';
+import { nodeHost } from './node-host.ts';
+import type { ACCELERATORS, RunConfig } from './run-options.ts';
+import type { SessionMachine } from './session.ts';
+
+/** What a machine boots, in memory. */
+export interface BootFiles {
+  readonly kernel: Uint8Array;
+  readonly initrd?: Uint8Array;
+}
+
+const ACCELERATOR_BY_NAME: Readonly<Record<(typeof ACCELERATORS)[number], Accelerator>> = {
+  software: softwareAccelerator,
+};
+
+const CR0_PG = 0x8000_0000;
+
+function monitorTarget(machine: Machine, quit: () => void): MonitorTarget {
+  const { memory, addressSpace, ports, cpuState } = machine;
+  const walk = new PageWalk(cpuState, addressSpace);
+  return {
+    memory: addressSpace,
+    ports,
+    state: cpuState,
+    ramList: memory.ramList,
+    tlb: memory.tlb,
+    dirty: memory.dirty,
+    get status() {
+      return machine.state;
+    },
+    get isPaging() {
+      return (cpuState.cr0 & CR0_PG) !== 0;
+    },
+    translate: (linear) => walk.walk(linear, ACCESS_READ, false, true),
+    rightsOf(linear) {
+      if (walk.walk(linear, ACCESS_READ, false, true) < 0) return '';
+      return `${walk.isUserPage ? 'u' : '-'}r${walk.isWritable ? 'w' : '-'}`;
+    },
+    stop: () => void machine.pause(),
+    cont: () => machine.start(),
+    reset: () => machine.reset(),
+    quit,
+  };
+}
+
+/**
+ * Creates the machine that `config` describes, with its guest loaded.
+ * @throws {RangeError} if the host has not that much memory
+ * @throws {BootError} if the kernel is broken or does not fit
+ */
+export function openMachine(config: RunConfig, files: BootFiles): SessionMachine {
+  const machine = Machine.create({
+    memoryBytes: config.memoryBytes,
+    accelerator: ACCELERATOR_BY_NAME[config.accelerator],
+    host: nodeHost,
+    commandLine: config.append,
+    ...files,
+  });
+  return {
+    monitorTarget: (quit) => monitorTarget(machine, quit),
+    start(onSerial, onEnd) {
+      machine.onSerial = onSerial;
+      machine.onEnd = onEnd;
+      machine.start();
+    },
+    sendSerial: (bytes) => machine.sendSerial(bytes),
+    close: () => machine.close(),
+  };
+}
