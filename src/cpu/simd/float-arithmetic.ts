@@ -1,0 +1,183 @@
+// Addition, subtraction, multiplication, division and square root of SSE: WebAssembly's own operation
+// where that is surely the same, else the soft-float function of each lane.
+//
+// Surely the same means: MXCSR rounds to nearest, masks everything, has neither DAZ nor FTZ, and PE
+// is set already; no operand is denormal, and the result is a normal number above the smallest one,
+// or a zero that is exact. Then no operand was a NaN or infinite, or it cannot have mattered, and
+// PE, which is sticky, is the only flag that can have been raised.
+
+import {
+  constantOf,
+  type FunctionBuilder,
+  laneOp,
+  op,
+  type Value,
+  v128,
+} from '../../wasm/index.ts';
+import type { SharedFunction, SharedTools } from '../emitter.ts';
+import { FINISH } from './float-exceptions.ts';
+import { F32, F64, type FloatFormat, loadMXCSR } from './float-format.ts';
+import { MXCSR_NATIVE, MXCSR_NATIVE_MASK } from './mxcsr.ts';
+import { SOFT_F32, SOFT_F64, type SoftFloat } from './soft-float.ts';
+
+export type ArithmeticName = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
+export const ARITHMETIC: readonly ArithmeticName[] = ['add', 'sub', 'mul', 'div', 'sqrt'];
+
+/** One operation in its four forms; `sqrt` takes one value, the others two. */
+export interface FloatOperation {
+  readonly ps: SharedFunction;
+  readonly pd: SharedFunction;
+  /** On i32, and on i64. */
+  readonly ss: SharedFunction;
+  readonly sd: SharedFunction;
+}
+
+/** A 16-byte constant that repeats the low `bits` of `value`. */
+export function repeated(value: bigint, bits: 8 | 16 | 32 | 64): Value {
+  let all = 0n;
+  for (let at = 0; at < 128; at += bits) all |= BigInt.asUintN(bits, value) << BigInt(at);
+  return v128(
+    Uint8Array.from({ length: 16 }, (_, index) => Number((all >> BigInt(index * 8)) & 255n)),
+  );
+}
+
+/** Bits per lane, shape of the integer lanes, and their count. */
+export function lanesOf(fmt: FloatFormat): { bits: 32 | 64; shape: string; count: number } {
+  return fmt === F32
+    ? { bits: 32, shape: 'i32x4', count: 4 }
+    : { bits: 64, shape: 'i64x2', count: 2 };
+}
+
+/** 1 if every operand and the result are such that the native result is right. */
+function isPlainPacked(
+  f: FunctionBuilder,
+  fmt: FloatFormat,
+  name: ArithmeticName,
+  args: readonly Value[],
+  result: Value,
+): Value {
+  const { bits, shape } = lanesOf(fmt);
+  const constant = (value: bigint) => repeated(value, bits);
+  const zero = constant(0n);
+  const abs = (value: Value) => f.let(op('v128.and', value, constant(fmt.sign - 1n)));
+  const isZero = (value: Value) => op(`${shape}.eq`, value, zero);
+  const absArgs = args.map(abs);
+  const absResult = abs(result);
+  const isNormal = op(
+    'v128.and',
+    op(`${shape}.gt_s`, absResult, constant(fmt.minNormal)),
+    op(`${shape}.lt_s`, absResult, constant(fmt.infinity)),
+  );
+  let isExactZero = isZero(absResult);
+  if (name === 'mul') {
+    const either = op('v128.or', isZero(absArgs[0]!), isZero(absArgs[1]!));
+    isExactZero = op('v128.and', isExactZero, either);
+  } else if (name === 'div') {
+    isExactZero = op('v128.and', isExactZero, isZero(absArgs[0]!));
+  }
+  let isPlain = op('v128.or', isNormal, isExactZero);
+  for (const value of absArgs) {
+    const isUsual = op(`${shape}.gt_s`, value, constant(fmt.minNormal - 1n));
+    isPlain = op('v128.and', isPlain, op('v128.or', isUsual, isZero(value)));
+  }
+  return op(`${shape}.all_true`, isPlain);
+}
+
+function isNative(): Value {
+  return loadMXCSR().and(MXCSR_NATIVE_MASK).eq(MXCSR_NATIVE);
+}
+
+function buildPacked(
+  f: FunctionBuilder,
+  tools: SharedTools,
+  fmt: FloatFormat,
+  name: ArithmeticName,
+  soft: SharedFunction,
+): void {
+  const { shape, count } = lanesOf(fmt);
+  const floats = fmt === F32 ? 'f32x4' : 'f64x2';
+  const args = soft.params.map((_, index) => f.param(index));
+  f.if(isNative(), () => {
+    const result = f.let(op(`${floats}.${name}`, ...args));
+    f.if(isPlainPacked(f, fmt, name, args, result), () => f.return(result));
+  });
+  const result = f.local('v128');
+  for (let lane = 0; lane < count; lane++) {
+    const inputs = args.map((arg) => laneOp(`${shape}.extract_lane`, [lane], arg).extendU());
+    const bits = tools.call(soft, ...inputs);
+    const value = fmt === F32 ? bits.wrap() : bits;
+    f.set(result, laneOp(`${shape}.replace_lane`, [lane], result, value));
+  }
+  tools.call(FINISH);
+  f.return(result);
+}
+
+function buildScalar(
+  f: FunctionBuilder,
+  tools: SharedTools,
+  fmt: FloatFormat,
+  name: ArithmeticName,
+  soft: SharedFunction,
+): void {
+  const args = soft.params.map((_, index) => f.param(index));
+  const integer = fmt === F32 ? 'i32' : 'i64';
+  const toFloat = (bits: Value) => op(`${fmt.name}.reinterpret_${integer}`, bits);
+  f.if(isNative(), () => {
+    const native = op(`${fmt.name}.${name}`, ...args.map(toFloat));
+    const result = f.let(op(`${integer}.reinterpret_${fmt.name}`, native));
+    f.if(isPlainScalar(f, fmt, name, args, result), () => f.return(result));
+  });
+  const bits = f.let(tools.call(soft, ...args.map((arg) => arg.extendU())));
+  tools.call(FINISH);
+  f.return(fmt === F32 ? bits.wrap() : bits);
+}
+
+function isPlainScalar(
+  f: FunctionBuilder,
+  fmt: FloatFormat,
+  name: ArithmeticName,
+  args: readonly Value[],
+  result: Value,
+): Value {
+  const constant = (value: bigint) => constantOf(result.type, fmt === F32 ? Number(value) : value);
+  const abs = (value: Value) => f.let(value.and(constant(fmt.sign - 1n)));
+  const absArgs = args.map(abs);
+  const absResult = abs(result);
+  const first = constant(fmt.minNormal + 1n);
+  const isNormal = absResult.sub(first).ltU(constant(fmt.infinity - fmt.minNormal - 1n));
+  let isExactZero = absResult.eqz();
+  if (name === 'mul') isExactZero = isExactZero.and(absArgs[0]!.eqz().or(absArgs[1]!.eqz()));
+  else if (name === 'div') isExactZero = isExactZero.and(absArgs[0]!.eqz());
+  const hasDenormal = absArgs
+    .map((value) => value.sub(1).ltU(constant(fmt.minNormal - 1n)))
+    .reduce((all, one) => all.or(one));
+  return isNormal.or(isExactZero).and(hasDenormal.eqz());
+}
+
+function makeOperation(name: ArithmeticName): FloatOperation {
+  const make = (fmt: FloatFormat, soft: SoftFloat, isPacked: boolean): SharedFunction => {
+    const type = isPacked ? 'v128' : fmt === F32 ? 'i32' : 'i64';
+    const build = isPacked ? buildPacked : buildScalar;
+    return {
+      name: `${fmt.name}.${isPacked ? 'packed' : 'scalar'}_${name}`,
+      params: soft[name].params.map(() => type),
+      result: type,
+      build: (f, tools) => build(f, tools, fmt, name, soft[name]),
+    };
+  };
+  return {
+    ps: make(F32, SOFT_F32, true),
+    pd: make(F64, SOFT_F64, true),
+    ss: make(F32, SOFT_F32, false),
+    sd: make(F64, SOFT_F64, false),
+  };
+}
+
+/** The arithmetic operations by name. */
+export const FLOAT_OPERATIONS: Readonly<Record<ArithmeticName, FloatOperation>> = {
+  add: makeOperation('add'),
+  sub: makeOperation('sub'),
+  mul: makeOperation('mul'),
+  div: makeOperation('div'),
+  sqrt: makeOperation('sqrt'),
+};

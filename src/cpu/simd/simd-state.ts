@@ -1,0 +1,82 @@
+// How MMX and SSE instructions begin and end: availability checks, the x87 state that MMX shares, and
+// unmasked float exceptions. Intel SDM volume 3, sections 13.1 to 13.5 and table 12-1 "Action Taken
+// By MMX Instructions for Different Combinations of EM, MP and TS"; volume 1, section 9.5.
+
+import { i32, i64, type Value } from '../../wasm/index.ts';
+import {
+  CR0_EM,
+  CR0_TS,
+  CR4_OSFXSR,
+  CR4_OSXMMEXCPT,
+  VECTOR_MF,
+  VECTOR_NM,
+  VECTOR_UD,
+  VECTOR_XM,
+} from '../control-bits.ts';
+import type { Emitter, Operand } from '../emitter.ts';
+import { CR0, CR4, SIMD_FAULT, X87_EMPTY, X87_STATUS, X87_TOP } from '../state-layout.ts';
+
+/** Error summary: an unmasked x87 exception is pending (SDM volume 1, section 8.1.3). */
+const X87_STATUS_ES = 1 << 7;
+const ALL_VALID = 0;
+const ALL_EMPTY = 0x0101_0101_0101_0101n;
+
+/** The checks with which every MMX row begins: #UD, #NM, #MF. */
+export function beginMMX(e: Emitter): void {
+  const block = e.let(e.loadState32(CR0).and(CR0_EM | CR0_TS));
+  e.f.if(block, () => {
+    e.raiseIf(block.and(CR0_EM), VECTOR_UD);
+    e.raise(VECTOR_NM);
+  });
+  e.raiseIf(e.loadState32(X87_STATUS).and(X87_STATUS_ES), VECTOR_MF);
+}
+
+/** The checks with which every SSE row begins: #UD, #NM. */
+export function beginSSE(e: Emitter): void {
+  const missing = e.loadState32(CR4).not().and(CR4_OSFXSR);
+  const block = e.let(
+    e
+      .loadState32(CR0)
+      .and(CR0_EM | CR0_TS)
+      .or(missing),
+  );
+  e.f.if(block, () => {
+    e.raiseIf(block.and(CR0_EM | CR4_OSFXSR), VECTOR_UD);
+    e.raise(VECTOR_NM);
+  });
+}
+
+/** The checks of rows that mix both register files. */
+export function beginMixed(e: Emitter): void {
+  beginSSE(e);
+  e.raiseIf(e.loadState32(X87_STATUS).and(X87_STATUS_ES), VECTOR_MF);
+}
+
+/** What a successful MMX instruction does to the x87 state; after the last access that can fault. */
+export function enterMMX(e: Emitter): void {
+  e.storeState32(X87_TOP, i32(0));
+  e.storeState64(X87_EMPTY, i64(ALL_VALID));
+}
+
+/** EMMS: the x87 registers are empty again. */
+export function leaveMMX(e: Emitter): void {
+  e.storeState64(X87_EMPTY, i64(ALL_EMPTY));
+}
+
+/**
+ * Writes the i64 result of an MMX instruction to a register or to memory; the operand itself makes
+ * sign and exponent of a register all ones.
+ */
+export function writeMMX(e: Emitter, destination: Operand, value: Value): void {
+  destination.write(value);
+  enterMMX(e);
+}
+
+/** Faults if a float function before it found an unmasked exception. */
+export function checkSIMD(e: Emitter): void {
+  e.f.if(e.loadState32(SIMD_FAULT), () => {
+    e.storeState32(SIMD_FAULT, i32(0));
+    e.raiseIf(e.loadState32(CR4).and(CR4_OSXMMEXCPT).eqz(), VECTOR_UD);
+    e.raise(VECTOR_XM);
+  });
+}
