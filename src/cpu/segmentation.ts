@@ -179,11 +179,14 @@ export class Segmentation {
     const state = this.#state;
     const isUser = state.u32[CPL >> 2] === 3;
     const isFlat = this.#isFlat(DS) && this.#isFlat(ES) && this.#isFlat(SS);
-    state.u32[MODE >> 2] =
+    const mode =
       ((state.segAttributes(CS) & ATTR_BIG) !== 0 ? MODE_CODE32 : 0) |
       ((state.segAttributes(SS) & ATTR_BIG) !== 0 ? MODE_STACK32 : 0) |
       (isFlat ? MODE_FLAT : 0) |
       (isUser ? MODE_USER : 0);
+    // Code decoded for the old mode must not go on: the run loop looks it up anew.
+    if (state.u32[MODE >> 2] !== mode) state.requestEvent();
+    state.u32[MODE >> 2] = mode;
     state.u32[TLB_BASE >> 2] = this.#tlb.offset + this.#tlb.tableWord(isUser ? 1 : 0) * 4;
   }
 

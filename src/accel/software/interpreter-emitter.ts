@@ -242,7 +242,7 @@ export class InterpreterEmitter implements Emitter {
   }
 
   requireRelative(_target: Operand): void {
-    // A target within the page is checked where it is decoded, as code that is reached straight is.
+    // A page of records lies within the limit as a whole.
     if (this.variantKind === KIND_PAGE_BRANCH) return;
     const limit = loadState(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT);
     this.raiseIf(this.#relativeEip().gtU(limit), VECTOR_GP, 0);
