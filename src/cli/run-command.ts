@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Command, CommandStreams } from './command.ts';
 import { fetchGuest } from './guests/store.ts';
 import { progressOn } from './guests-command.ts';
-import { type BootFiles, openMachine } from './open-machine.ts';
+import type { BootFiles } from './open-machine.ts';
 import { describeOptions } from './options.ts';
 import { parseRunConfig, RUN_OPTIONS, type RunConfig } from './run-options.ts';
 import { runSession } from './session.ts';
@@ -66,6 +66,8 @@ Examples:
     const { initrdPath } = paths;
     const files: BootFiles =
       initrdPath === undefined ? { kernel } : { kernel, initrd: readImage('--initrd', initrdPath) };
+    // Loaded last: a mistake on the command line should not wait for a processor.
+    const { openMachine } = await import('./open-machine.ts');
     const machine = openMachine(config, files);
     return runSession(machine, config, {
       input: process.stdin,
