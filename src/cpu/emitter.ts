@@ -36,6 +36,11 @@ export interface Operand {
    * segment, i32, checked for the access; memory operands only.
    */
   linearAt(offset: Value, sizeBytes: number, isWrite: boolean): Value;
+  /**
+   * How many bytes from `offset` on surely lie within the segment and the address size, i32; X and
+   * Y operands. Zero where that cannot be said cheaply.
+   */
+  room(offset: Value, isWrite: boolean): Value;
   /** Segment number (ES … GS) of a memory operand, i32. */
   segment(): Value;
   /** Register number of a register operand, or of the reg field, i32 (x87 stack index for ST(i)). */
@@ -76,6 +81,15 @@ export interface Emitter {
   loadLinearForWrite(linear: Value, size: number): Value;
   /** Linear address of `offset` in segment number `segment`, checked for the access. */
   segmentLinear(segment: number, offset: Value, size: number, isWrite: boolean): Value;
+
+  /**
+   * Copies up to `bytes` from one linear address to another as ascending elements of `size` would be
+   * copied, if plain memory lies there. Cannot fault.
+   * @returns how many bytes were copied: whole elements, possibly none; i32, pinned
+   */
+  copyRun(destination: Value, source: Value, bytes: Value, size: number): Value;
+  /** The same for storing `value` again and again. */
+  fillRun(destination: Value, value: Value, bytes: Value, size: number): Value;
 
   /** Pushes; ESP changes after the store. */
   push(value: Value, size: number): void;

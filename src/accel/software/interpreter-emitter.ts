@@ -46,6 +46,7 @@ import {
   RECORD_LENGTH,
   RECORD_SEGMENT,
 } from './record.ts';
+import { copyRun, fillRun } from './string-runs.ts';
 
 const REG_ESP = 4;
 const ESP = GPR + REG_ESP * GPR_BYTES;
@@ -192,6 +193,14 @@ export class InterpreterEmitter implements Emitter {
       () => offset.add(load('i32', field, SEGMENT + SEG_BASE)),
       slow,
     );
+  }
+
+  copyRun(destination: Value, source: Value, bytes: Value, size: number): Value {
+    return this.callShared(copyRun, destination, source, bytes, i32(size));
+  }
+
+  fillRun(destination: Value, value: Value, bytes: Value, size: number): Value {
+    return this.callShared(fillRun, destination, value, bytes, i32(size));
   }
 
   push(value: Value, size: number): void {

@@ -4,8 +4,18 @@
 
 import type { Operand } from '../../cpu/emitter.ts';
 import type { OperandKind } from '../../cpu/operand-kind.ts';
-import { ES, GPR, SEG_SELECTOR, SEGMENT, SEGMENT_BYTES, X87, XMM } from '../../cpu/state-layout.ts';
-import { i32, load, type Value } from '../../wasm/index.ts';
+import {
+  ES,
+  GPR,
+  SEG_READ_SPAN,
+  SEG_SELECTOR,
+  SEG_WRITE_SPAN,
+  SEGMENT,
+  SEGMENT_BYTES,
+  X87,
+  XMM,
+} from '../../cpu/state-layout.ts';
+import { i32, load, select, type Value } from '../../wasm/index.ts';
 import type { InterpreterEmitter } from './interpreter-emitter.ts';
 import { emitLoad, emitModify, emitStore, rawLoad, rawStore } from './memory-access.ts';
 import {
@@ -105,6 +115,18 @@ export class InterpreterOperand implements Operand {
     if (e.variantKind !== KIND_SEGMENTED && e.variantKind !== KIND_SEGMENTED16) return offset;
     const segment = this.#kind.place === 'Y' ? i32(ES << SEGMENT_SHIFT) : e.segmentField();
     return e.checkedLinear(segment, offset, sizeBytes, isWrite);
+  }
+
+  room(offset: Value, isWrite: boolean): Value {
+    const e = this.#e;
+    if (e.variantKind !== KIND_SEGMENTED && e.variantKind !== KIND_SEGMENTED16) return i32(-1);
+    const segment = this.#kind.place === 'Y' ? i32(ES << SEGMENT_SHIFT) : e.segmentField();
+    const span = e.let(load('i32', segment, SEGMENT + (isWrite ? SEG_WRITE_SPAN : SEG_READ_SPAN)));
+    const inSpan = select(offset.ltU(span), span.sub(offset), i32(0));
+    if (e.variantKind === KIND_SEGMENTED) return inSpan;
+    const toWrap = e.let(i32(0x1_0000).sub(offset));
+    const room = e.let(inSpan);
+    return select(room.ltU(toWrap), room, toWrap);
   }
 
   segment(): Value {

@@ -2,7 +2,7 @@
 // that a fault or an interrupt finds the registers as the completed elements left them.
 // Intel SDM volume 2: CMPS, INS, LODS, MOVS, OUTS, SCAS, STOS, REP.
 
-import { i32, type Value } from '../../wasm/index.ts';
+import { i32, select, type Value } from '../../wasm/index.ts';
 import type { Emitter, Operand } from '../emitter.ts';
 import { FLAG_DF } from '../flags.ts';
 import { type Meaning, type RowOptions, row } from '../instruction-table.ts';
@@ -116,6 +116,71 @@ const outs: Element = (e, source) => {
   e.systemValue('portWrite', port, i32(size), value);
 };
 
+/**
+ * REP MOVS: a run of elements at once where plain memory allows it and DF is clear, else one. Either
+ * way the registers tell exactly what is done when an interrupt or a fault comes between.
+ */
+const repMovs: Meaning = (e, destination, source) => {
+  const { size } = destination!;
+  repeatRun(e, size, (bytes) => {
+    const from = pointer(e, ESI);
+    const to = pointer(e, EDI);
+    const readable = e.let(source!.linearAt(from, size, false));
+    const writable = e.let(destination!.linearAt(to, size, true));
+    const room = least(e, bytes, source!.room(from, false), destination!.room(to, true));
+    const done = e.copyRun(writable, readable, room, size);
+    e.f.if(done, () => {
+      advance(e, ESI, from, done);
+      advance(e, EDI, to, done);
+    });
+    return done;
+  });
+  repeatStep(e, () => movs(e, destination!, source!));
+};
+
+/** REP STOS in the same way. */
+const repStos: Meaning = (e, destination) => {
+  const { size } = destination!;
+  repeatRun(e, size, (bytes) => {
+    const to = pointer(e, EDI);
+    const writable = e.let(destination!.linearAt(to, size, true));
+    const room = least(e, bytes, destination!.room(to, true));
+    const done = e.fillRun(writable, e.readRegister(EAX, size), room, size);
+    e.f.if(done, () => advance(e, EDI, to, done));
+    return done;
+  });
+  repeatStep(e, () => stos(e, destination!, destination!));
+};
+
+/** Most elements of one run: bounds the work between two looks at interrupts. */
+const RUN_ELEMENTS_MAX = 4096;
+
+/**
+ * Tries `run`, which moves up to so many bytes and says how many; if it moved any, counts them and
+ * repeats or ends the instruction. Falls through if it moved none.
+ */
+function repeatRun(e: Emitter, size: number, run: (bytes: Value) => Value): void {
+  const count = e.let(e.readRegister(ECX, e.addressSize));
+  const isUp = e.loadState32(EFLAGS_REST).and(FLAG_DF).eqz();
+  e.f.if(isUp.and(count.gtU(1)), () => {
+    const elements = select(count.ltU(RUN_ELEMENTS_MAX), count, i32(RUN_ELEMENTS_MAX));
+    const done = run(e.let(elements.mul(size)));
+    e.f.if(done, () => {
+      const left = e.let(count.sub(done.shrU(Math.log2(size))));
+      e.writeRegister(ECX, e.addressSize, left);
+      e.f.if(left, () => e.repeat());
+      e.finish();
+    });
+  });
+}
+
+function least(e: Emitter, first: Value, ...others: Value[]): Value {
+  return others.reduce((known, other) => {
+    const pinned = e.let(other);
+    return e.let(select(known.ltU(pinned), known, pinned));
+  }, first);
+}
+
 const PLAIN: RowOptions = { usesAddressSize: true, rep: 'none' };
 const REP: RowOptions = { usesAddressSize: true, rep: 'rep' };
 const REPNE: RowOptions = { usesAddressSize: true, rep: 'repne' };
@@ -124,9 +189,16 @@ function once(element: Element): Meaning {
   return (e, first, second) => element(e, first!, second!);
 }
 
-/** F2 repeats these as F3 does. */
-function repeatedRows(pattern: string, mnemonic: string, operands: string, element: Element) {
-  const repeated: Meaning = (e, first, second) => repeatStep(e, () => element(e, first!, second!));
+/** F2 repeats these as F3 does. @param run the repeated meaning, if it is not one by one */
+function repeatedRows(
+  pattern: string,
+  mnemonic: string,
+  operands: string,
+  element: Element,
+  run?: Meaning,
+) {
+  const repeated: Meaning =
+    run ?? ((e, first, second) => repeatStep(e, () => element(e, first!, second!)));
   row(pattern, mnemonic, operands, once(element), PLAIN);
   row(pattern, `REP ${mnemonic}`, operands, repeated, REP);
   row(pattern, `REP ${mnemonic}`, operands, repeated, REPNE);
@@ -151,12 +223,12 @@ repeatedRows('6C', 'INS', 'Yb', ins);
 repeatedRows('6D', 'INS', 'Yz', ins);
 repeatedRows('6E', 'OUTS', 'Xb', outs);
 repeatedRows('6F', 'OUTS', 'Xz', outs);
-repeatedRows('A4', 'MOVS', 'Yb,Xb', movs);
-repeatedRows('A5', 'MOVS', 'Yv,Xv', movs);
+repeatedRows('A4', 'MOVS', 'Yb,Xb', movs, repMovs);
+repeatedRows('A5', 'MOVS', 'Yv,Xv', movs, repMovs);
 comparingRows('A6', 'CMPS', 'Xb,Yb', cmps);
 comparingRows('A7', 'CMPS', 'Xv,Yv', cmps);
-repeatedRows('AA', 'STOS', 'Yb', stos);
-repeatedRows('AB', 'STOS', 'Yv', stos);
+repeatedRows('AA', 'STOS', 'Yb', stos, repStos);
+repeatedRows('AB', 'STOS', 'Yv', stos, repStos);
 repeatedRows('AC', 'LODS', 'Xb', lods);
 repeatedRows('AD', 'LODS', 'Xv', lods);
 comparingRows('AE', 'SCAS', 'Yb', scas);

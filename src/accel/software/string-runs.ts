@@ -1,0 +1,86 @@
+// Runs of REP MOVS and REP STOS at memory speed: as many bytes as lie in the pages at hand, if their
+// TLB rows allow plain access. Otherwise zero, and the instruction moves a single element.
+
+import type { SharedFunction } from '../../cpu/emitter.ts';
+import { TLB_BASE } from '../../cpu/state-layout.ts';
+import { type FunctionBuilder, i32, load, select, type Value } from '../../wasm/index.ts';
+import { TLB_ROW_COUNT } from './memory-access.ts';
+
+const PAGE_BYTES = 4096;
+const ROW_MASK = (TLB_ROW_COUNT - 1) << 4;
+const READ_TAG = 0;
+const WRITE_TAG = 4;
+const ADDEND = 8;
+
+function min(a: Value, b: Value): Value {
+  return select(a.ltU(b), a, b);
+}
+
+function toPageEnd(linear: Value): Value {
+  return i32(PAGE_BYTES).sub(linear.and(PAGE_BYTES - 1));
+}
+
+/** Byte address in the buffer of `linear`; leaves the function with 0 if the row forbids it. */
+function hostAddress(f: FunctionBuilder, linear: Value, tag: number): Value {
+  const row = f.let(
+    linear
+      .shrU(8)
+      .and(ROW_MASK)
+      .add(load('i32', i32(0), TLB_BASE)),
+  );
+  f.if(load('i32', row, tag).ne(linear.and(-PAGE_BYTES)), () => f.return(i32(0)));
+  return f.let(linear.add(load('i32', row, ADDEND)));
+}
+
+/** (destination, source, bytes at most, element size) → bytes copied, whole elements. */
+export const copyRun: SharedFunction = {
+  name: 'copyRun',
+  params: ['i32', 'i32', 'i32', 'i32'],
+  result: 'i32',
+  build(f) {
+    const [destination, source, bytes, size] = [f.param(0), f.param(1), f.param(2), f.param(3)];
+    const to = hostAddress(f, destination, WRITE_TAG);
+    const from = hostAddress(f, source, READ_TAG);
+    const room = f.let(min(toPageEnd(destination), toPageEnd(source)));
+    const wanted = f.let(min(bytes, room));
+    // Elements are copied one after the other: a destination just behind its source repeats it. In
+    // physical memory, as two linear pages may be one.
+    const distance = f.let(to.sub(from));
+    const run = f.let(min(wanted, select(distance, distance, i32(0))).and(size.neg()));
+    f.memoryCopy(to, from, run);
+    f.return(run);
+  },
+};
+
+/** (destination, value, bytes at most, element size) → bytes filled, whole elements. */
+export const fillRun: SharedFunction = {
+  name: 'fillRun',
+  params: ['i32', 'i32', 'i32', 'i32'],
+  result: 'i32',
+  build(f) {
+    const [destination, value, bytes, size] = [f.param(0), f.param(1), f.param(2), f.param(3)];
+    const to = hostAddress(f, destination, WRITE_TAG);
+    const run = f.let(min(bytes, f.let(toPageEnd(destination))).and(size.neg()));
+    const isOneByte = size.eq(1).or(value.rotl(8).eq(value));
+    f.if(isOneByte, () => {
+      f.memoryFill(to, value, run);
+      f.return(run);
+    });
+    const at = f.local('i32');
+    const end = f.let(to.add(run));
+    f.set(at, to);
+    f.block((done) => {
+      f.loop((again) => {
+        f.brIf(done, at.geU(end));
+        f.if(
+          size.eq(2),
+          () => f.store('i32_16', at, value),
+          () => f.store('i32', at, value),
+        );
+        f.set(at, at.add(size));
+        f.br(again);
+      });
+    });
+    f.return(run);
+  },
+};
