@@ -190,6 +190,10 @@ export class MMU {
   /** Whether `sizeBytes` (up to 4096) at `linear` can be accessed; a fault is recorded if not. */
   probe(linear: number, sizeBytes: number, isWrite: boolean, isUser: boolean): boolean {
     const access = isWrite ? WRITE : READ;
+    // Pushes are probed one by one, and must not fault for their alignment later.
+    const isOperand = sizeBytes === 2 || sizeBytes === 4;
+    if (isUser && isOperand && this.#isAlignmentChecked && !this.#isAligned(linear, sizeBytes))
+      return false;
     if (this.#resolve(linear, access, isUser) < 0) return false;
     if ((linear & 0xfff) + sizeBytes <= PAGE_BYTES) return true;
     return this.#resolve(nextPage(linear), access, isUser) >= 0;

@@ -6,8 +6,8 @@
 // - A method that faults records the exception and changes nothing else; the run loop then calls
 //   deliverPendingException(), EIP still at the instruction.
 // - A method that transfers control sets EIP and asks for ATTENTION_JUMP.
-// - INTERRUPT_SHADOW is 1 behind STI, 2 behind a load of SS. The run loop sets it to 0 after the
-//   instruction that follows, and takes no interrupt before that.
+// - INTERRUPT_SHADOW is 1 behind STI, 2 behind a load of SS. While it is not 0 the run loop takes no
+//   interrupt: it sets it to 0, runs one instruction, and looks again.
 // - While debug.needsStepping the run loop goes one instruction at a time, with
 //   debug.beforeInstruction(linear) and debug.afterInstruction() around each; otherwise it calls
 //   debug.afterInstruction() once per ATTENTION_EVENT.
