@@ -1,0 +1,182 @@
+// The ACPI tables of the PC: how many processors and interrupt inputs there are, where the power
+// management registers lie, how to power off. ACPI specification 1.0b, section 5.2 "ACPI System
+// Description Tables".
+
+import {
+  ACPI_DISABLE,
+  ACPI_ENABLE,
+  GPE_STATUS,
+  PM_TIMER,
+  PM1_CONTROL,
+  PM1_STATUS,
+  SLEEP_TYPE_S5,
+} from '../../devices/acpi-pm.ts';
+import { IO_APIC_BASE } from '../../devices/io-apic.ts';
+import { APIC_BASE_DEFAULT } from '../../devices/local-apic.ts';
+import { PM_BASE, RAM_BELOW_4G_END, SCI_IRQ } from '../pc.ts';
+import * as aml from './aml.ts';
+
+/** Identities of the I/O APIC and the processor's APIC in all tables. */
+export const IO_APIC_ID = 1;
+export const LOCAL_APIC_ID = 0;
+const HEADER_BYTES = 36;
+const CHECKSUM = 9;
+const FADT_BYTES = 116;
+const FACS_BYTES = 64;
+const SMI_COMMAND_PORT = 0xb2;
+const CENTURY_REGISTER = 0x32;
+/** FADT flags: WBINVD works, C1 works, no sleep button among the fixed features. */
+const FADT_FLAGS = 0x01 | 0x04 | 0x20;
+/** More than 100 and 1000 µs: C2 and C3 are not there. */
+const NO_C2 = 0xfff;
+const NO_C3 = 0xfff;
+const MADT_PCAT_COMPATIBLE = 1;
+/** MPS INTI flags: active high and edge or level. */
+const ACTIVE_HIGH_LEVEL = 0x0d;
+const CONFORMS = 0;
+const LINT1 = 1;
+const ALL_PROCESSORS = 0xff;
+
+function bytesSum(bytes: Uint8Array): number {
+  return bytes.reduce((sum, byte) => (sum + byte) & 0xff, 0);
+}
+
+/** Makes the bytes of a table add up to zero by the one at `at`. */
+export function setChecksum(bytes: Uint8Array, at: number): void {
+  bytes[at] = 0;
+  bytes[at] = (0x100 - bytesSum(bytes)) & 0xff;
+}
+
+function writeText(bytes: Uint8Array, at: number, text: string): void {
+  for (let i = 0; i < text.length; i++) bytes[at + i] = text.charCodeAt(i);
+}
+
+/** A table with its header: section 5.2.3 "System Description Table Header". */
+function table(signature: string, revision: number, body: ArrayLike<number>): Uint8Array {
+  const bytes = new Uint8Array(HEADER_BYTES + body.length);
+  const view = new DataView(bytes.buffer);
+  writeText(bytes, 0, signature);
+  view.setUint32(4, bytes.length, true);
+  bytes[8] = revision;
+  writeText(bytes, 10, 'QUIRE ');
+  writeText(bytes, 16, 'QUIREPC ');
+  view.setUint32(24, 1, true);
+  writeText(bytes, 28, 'QUIR');
+  view.setUint32(32, 1, true);
+  bytes.set(body, HEADER_BYTES);
+  setChecksum(bytes, CHECKSUM);
+  return bytes;
+}
+
+const u16 = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff];
+const u32 = (value: number): number[] => [...u16(value & 0xffff), ...u16((value >>> 16) & 0xffff)];
+
+/** Differentiated description: one PCI bus without interrupt routes, and soft off. */
+export function buildDSDT(): Uint8Array {
+  const sleepType = aml.integer(SLEEP_TYPE_S5);
+  return table('DSDT', 1, [
+    ...aml.scope(
+      '\\_SB_',
+      aml.device(
+        'PCI0',
+        aml.named('_HID', aml.eisaId('PNP0A03')),
+        aml.named('_ADR', aml.integer(0)),
+        aml.named('_PRT', aml.packaged()),
+        aml.named(
+          '_CRS',
+          aml.buffer([
+            ...aml.busRange(0, 0xff),
+            ...aml.ioPorts(0xcf8, 8),
+            ...aml.ioRange(0, 0xcf7),
+            ...aml.ioRange(0xd00, 0xffff),
+            ...aml.memoryRange(RAM_BELOW_4G_END, IO_APIC_BASE - 1),
+            ...aml.RESOURCE_END,
+          ]),
+        ),
+      ),
+    ),
+    ...aml.named('\\_S5_', aml.packaged(sleepType, sleepType, aml.integer(0), aml.integer(0))),
+  ]);
+}
+
+function buildFADT(facsGpa: number, dsdtGpa: number): Uint8Array {
+  const body = new Uint8Array(FADT_BYTES - HEADER_BYTES);
+  const view = new DataView(body.buffer);
+  const put8 = (at: number, value: number) => view.setUint8(at - HEADER_BYTES, value);
+  const put16 = (at: number, value: number) => view.setUint16(at - HEADER_BYTES, value, true);
+  const put32 = (at: number, value: number) => view.setUint32(at - HEADER_BYTES, value, true);
+  put32(36, facsGpa);
+  put32(40, dsdtGpa);
+  put8(44, 1); // INT_MODEL: several APICs.
+  put16(46, SCI_IRQ);
+  put32(48, SMI_COMMAND_PORT);
+  put8(52, ACPI_ENABLE);
+  put8(53, ACPI_DISABLE);
+  put32(56, PM_BASE + PM1_STATUS);
+  put32(64, PM_BASE + PM1_CONTROL);
+  put32(76, PM_BASE + PM_TIMER);
+  put32(80, PM_BASE + GPE_STATUS);
+  put8(88, 4); // PM1_EVT_LEN
+  put8(89, 2); // PM1_CNT_LEN
+  put8(91, 4); // PM_TM_LEN
+  put8(92, 4); // GPE0_BLK_LEN
+  put16(96, NO_C2);
+  put16(98, NO_C3);
+  put8(108, CENTURY_REGISTER);
+  put32(112, FADT_FLAGS);
+  return table('FACP', 1, body);
+}
+
+/** The FACS has no checksum and a header of its own. */
+function buildFACS(): Uint8Array {
+  const bytes = new Uint8Array(FACS_BYTES);
+  writeText(bytes, 0, 'FACS');
+  new DataView(bytes.buffer).setUint32(4, FACS_BYTES, true);
+  return bytes;
+}
+
+function buildMADT(): Uint8Array {
+  const overrideOf = (irq: number, gsi: number, flags: number) => [
+    ...[2, 10, 0, irq],
+    ...u32(gsi),
+    ...u16(flags),
+  ];
+  return table('APIC', 1, [
+    ...u32(APIC_BASE_DEFAULT),
+    ...u32(MADT_PCAT_COMPATIBLE),
+    ...[0, 8, 0, LOCAL_APIC_ID, ...u32(1)], // Processor 0, enabled.
+    ...[1, 12, IO_APIC_ID, 0, ...u32(IO_APIC_BASE), ...u32(0)],
+    ...overrideOf(0, 2, CONFORMS),
+    ...overrideOf(SCI_IRQ, SCI_IRQ, ACTIVE_HIGH_LEVEL),
+    ...[4, 6, ALL_PROCESSORS, ...u16(CONFORMS), LINT1], // The NMI pin.
+  ]);
+}
+
+/** All tables, one after another; the root pointer is at `gpa`, which must be a multiple of 64. */
+export function buildACPITables(gpa: number): Uint8Array {
+  const parts: { readonly gpa: number; readonly bytes: Uint8Array }[] = [];
+  let next = gpa + 64;
+  const place = (bytes: Uint8Array): number => {
+    const at = next;
+    parts.push({ gpa: at, bytes });
+    next = Math.ceil((at + bytes.length) / 64) * 64;
+    return at;
+  };
+  const facsGpa = place(buildFACS());
+  const dsdtGpa = place(buildDSDT());
+  const fadtGpa = place(buildFADT(facsGpa, dsdtGpa));
+  const madtGpa = place(buildMADT());
+  const rsdtGpa = place(table('RSDT', 1, [...u32(fadtGpa), ...u32(madtGpa)]));
+
+  // Root System Description Pointer, section 5.2.1: 20 bytes.
+  const pointer = new Uint8Array(20);
+  writeText(pointer, 0, 'RSD PTR ');
+  writeText(pointer, 9, 'QUIRE ');
+  new DataView(pointer.buffer).setUint32(16, rsdtGpa, true);
+  setChecksum(pointer, 8);
+
+  const out = new Uint8Array(next - gpa);
+  out.set(pointer, 0);
+  for (const part of parts) out.set(part.bytes, part.gpa - gpa);
+  return out;
+}

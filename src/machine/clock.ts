@@ -1,0 +1,73 @@
+// A machine's virtual time: it follows the host's while the machine runs and stands still while it is
+// paused. Timers and the time-stamp counter go by it; nothing else in a machine reads a host clock.
+
+import type { VirtualClock, VirtualTimer } from '../base/device.ts';
+import { TimerQueue } from '../base/timer-queue.ts';
+
+/** Frequency of the time-stamp counter, Hz: one tick is one ns of virtual time. */
+export const TSC_HZ = 1_000_000_000;
+const NS_PER_MS = 1_000_000;
+
+export class MachineClock implements VirtualClock {
+  readonly #hostNowMs: () => number;
+  readonly #queue = new TimerQueue();
+  /** Virtual time when it was last started or stopped, ns. */
+  #baseNs = 0;
+  #startedMs = 0;
+  #isRunning = false;
+  #lastNs = 0;
+
+  /** @param hostNowMs monotonic host time, ms */
+  constructor(hostNowMs: () => number) {
+    this.#hostNowMs = hostNowMs;
+  }
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  nowNs(): number {
+    if (!this.#isRunning) return this.#lastNs;
+    const elapsedMs = this.#hostNowMs() - this.#startedMs;
+    const now = this.#baseNs + Math.floor(elapsedMs * NS_PER_MS);
+    if (now > this.#lastNs) this.#lastNs = now;
+    return this.#lastNs;
+  }
+
+  /** Time-stamp counter, ticks of {@link TSC_HZ}. */
+  tsc(): bigint {
+    return BigInt(this.nowNs());
+  }
+
+  createTimer(onExpire: () => void): VirtualTimer {
+    return this.#queue.createTimer(onExpire);
+  }
+
+  /** Deadline of the next timer, ns, or Infinity. */
+  get nextDeadlineNs(): number {
+    return this.#queue.nextDeadlineNs;
+  }
+
+  /** Called when a timer is armed for earlier than all others. */
+  set onEarlier(callback: () => void) {
+    this.#queue.onEarlier = callback;
+  }
+
+  /** Expires the timers that are due now; returns how many did. */
+  fireDue(): number {
+    return this.#queue.fireDue(this.nowNs());
+  }
+
+  /** Time goes on, from where it stood. */
+  start(): void {
+    if (this.#isRunning) return;
+    this.#baseNs = this.#lastNs;
+    this.#startedMs = this.#hostNowMs();
+    this.#isRunning = true;
+  }
+
+  stop(): void {
+    this.nowNs();
+    this.#isRunning = false;
+  }
+}

@@ -1,0 +1,105 @@
+// The one buffer of a machine (design, section 2):
+//
+//   0 ............ processor state, STATE_BYTES
+//   64 KiB ....... what the accelerator reserved
+//   .............. software TLB, dirty bytes, code-line masks
+//   RAM_BASE ..... the RAM address space, at a multiple of 64 KiB
+
+import { hex } from '../base/hex.ts';
+import { PAGE_SIZE } from '../base/pages.ts';
+import { STATE_BYTES } from '../cpu/state-layout.ts';
+import type { MachineMemory } from '../cpu/vcpu.ts';
+import { GuestMemory } from '../memory/guest-memory.ts';
+
+/** Alignment of the RAM address space and of WebAssembly pages. */
+const WASM_PAGE = 0x1_0000;
+/** A 32-bit WebAssembly memory ends here. */
+const BUFFER_BYTES_MAX = 2 ** 32;
+/** Smallest guest RAM: the first MiB, with the PC's holes in it. */
+export const MEMORY_BYTES_MIN = 0x10_0000;
+
+/** The memory of a machine and its parts. */
+export interface PCMemory extends MachineMemory {
+  readonly wasmMemory: WebAssembly.Memory;
+  /** Regions, address space and what else belongs to memory. */
+  readonly guest: GuestMemory;
+}
+
+/**
+ * Checks a guest memory size as `--memory` gives it.
+ * @throws {RangeError} if it is not whole pages, or too small or too large for any machine
+ */
+export function checkMemoryBytes(memoryBytes: number, reservedBytes = 0): void {
+  const fail = (must: string): never => {
+    throw new RangeError(
+      `Cannot create machine as its memory must be ${must}: got ${memoryBytes} bytes`,
+    );
+  };
+  if (!Number.isSafeInteger(memoryBytes) || memoryBytes <= 0) fail('a positive number of bytes');
+  if (memoryBytes % PAGE_SIZE !== 0) fail(`a multiple of ${PAGE_SIZE} bytes`);
+  if (memoryBytes < MEMORY_BYTES_MIN) fail(`at least ${hex(MEMORY_BYTES_MIN)} bytes (1 MiB)`);
+  const overhead = memoryBytes < BUFFER_BYTES_MAX ? bufferBytes(memoryBytes, reservedBytes) : 0;
+  if (overhead === 0 || overhead > BUFFER_BYTES_MAX)
+    fail(`small enough for a buffer of 4 GiB together with its tables (4080 MiB at most)`);
+}
+
+/**
+ * Makes the buffer and what lies in it.
+ * @param options.reservedBytes what the accelerator wants for itself
+ * @throws {RangeError} if the size is impossible, or the host has not that much memory
+ */
+export function createMachineMemory(options: {
+  memoryBytes: number;
+  reservedBytes?: number;
+}): PCMemory {
+  const { memoryBytes, reservedBytes = 0 } = options;
+  checkMemoryBytes(memoryBytes, reservedBytes);
+  const belowBytes = sizeBelowRAM(memoryBytes, reservedBytes);
+  const pageCount = bufferBytes(memoryBytes, reservedBytes) / WASM_PAGE;
+  let wasmMemory: WebAssembly.Memory;
+  try {
+    wasmMemory = new WebAssembly.Memory({ initial: pageCount, maximum: pageCount });
+  } catch (error) {
+    throw new RangeError(
+      `Cannot create machine as the host must have ${memoryBytes} bytes of memory for it: ` +
+        `it refused ${hex(pageCount * WASM_PAGE)}`,
+      { cause: error },
+    );
+  }
+  const guest = new GuestMemory({
+    ramCapacityBytes: memoryBytes,
+    reservedBytes: belowBytes,
+    buffer: wasmMemory.buffer,
+  });
+  return {
+    wasmMemory,
+    buffer: wasmMemory.buffer,
+    reservedOffset: roundUp(STATE_BYTES),
+    ramList: guest.ramList,
+    tlb: guest.tlb,
+    dirty: guest.dirty,
+    codePages: guest.codePages,
+    guest,
+  };
+}
+
+function roundUp(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / WASM_PAGE) * WASM_PAGE;
+}
+
+/** Size of state and reserved area, padded so that RAM begins at a multiple of 64 KiB. */
+function sizeBelowRAM(memoryBytes: number, reservedBytes: number): number {
+  const belowBytes = roundUp(STATE_BYTES) + roundUp(reservedBytes);
+  const layout = GuestMemory.layout({
+    ramCapacityBytes: memoryBytes,
+    reservedBytes: belowBytes,
+  });
+  return belowBytes + roundUp(layout.ramOffset) - layout.ramOffset;
+}
+
+function bufferBytes(memoryBytes: number, reservedBytes: number): number {
+  const reserved = sizeBelowRAM(memoryBytes, reservedBytes);
+  return roundUp(
+    GuestMemory.layout({ ramCapacityBytes: memoryBytes, reservedBytes: reserved }).totalBytes,
+  );
+}

@@ -1,0 +1,389 @@
+// A machine: a PC, its processor and its time, and the loop that runs them.
+//
+//   created → running ⇄ paused → closed
+//
+// The loop gives the processor a slice, then fires timers, then lets the host's other work run. While
+// the processor is halted it sleeps until the next timer or an input.
+
+import type { CPUState } from '../cpu/state.ts';
+import type { Accelerator, VCPU } from '../cpu/vcpu.ts';
+import type { AddressSpace } from '../memory/address-space.ts';
+import { type BootImage, enterProtectedMode } from './boot/boot-target.ts';
+import { firmwareSegments } from './boot/firmware-tables.ts';
+import { loadImage } from './boot/load-image.ts';
+import { MachineClock } from './clock.ts';
+import type { Host, HostSleep } from './host.ts';
+import { createMachineMemory, type PCMemory } from './machine-memory.ts';
+import { PC } from './pc.ts';
+import { SlicePlanner } from './slice-planner.ts';
+
+export interface MachineOptions {
+  /** Guest RAM: whole pages, 1 MiB to 4080 MiB. */
+  readonly memoryBytes: number;
+  readonly accelerator: Accelerator;
+  readonly host: Host;
+  /** A Linux bzImage or a multiboot image. Without it the processor starts in nothing. */
+  readonly kernel?: Uint8Array;
+  readonly initrd?: Uint8Array;
+  /** Multiboot modules, with their strings. */
+  readonly modules?: readonly { readonly bytes: Uint8Array; readonly commandLine?: string }[];
+  readonly commandLine?: string;
+  /** What a triple fault does: stop with a report (the default), or reset as a PC's board would. */
+  readonly onTripleFault?: 'stop' | 'reset';
+  /** What a reset by the guest does: boot again (the default), or end the run. */
+  readonly onGuestReset?: 'reset' | 'stop';
+}
+
+export type MachineState = 'created' | 'running' | 'paused' | 'closed';
+
+/** Why a machine stopped by itself. */
+export type MachineEnd =
+  | { readonly kind: 'power-off' }
+  /** The guest reset the machine, and `onGuestReset` is `stop`. */
+  | { readonly kind: 'reset' }
+  /** The guest's own disaster; `report` shows the processor for people. */
+  | { readonly kind: 'disaster'; readonly reason: string; readonly report: string }
+  /** Ours: an invariant of Quire is broken, or a callback threw. */
+  | { readonly kind: 'failure'; readonly error: unknown };
+
+/** The host's other work gets its turn at least so often, ms. */
+const YIELD_MS = 8;
+/** Longest sleep, ms: what a host's timers take. */
+const SLEEP_MS_MAX = 60_000;
+const NS_PER_MS = 1_000_000;
+const ZERO_CHUNK_BYTES = 1 << 20;
+const SERIAL_BATCH_BYTES = 4096;
+/** Input that the guest has not taken: more is refused. */
+const SERIAL_INPUT_BYTES_MAX = 1 << 20;
+
+export class Machine {
+  readonly memory: PCMemory;
+  readonly addressSpace: AddressSpace;
+  readonly ports: AddressSpace;
+  readonly pc: PC;
+  readonly vcpu: VCPU;
+  readonly clock: MachineClock;
+  readonly memoryBytes: number;
+  /** Bytes that the guest sent on its serial port; the array is the receiver's to keep. */
+  onSerial: (bytes: Uint8Array) => void = () => {};
+  /** Bytes written to the debug ports 0xe9 and 0x402. */
+  onDebug: (value: number) => void = () => {};
+  onReset: () => void = () => {};
+  /** The machine stopped by itself; it is paused then. */
+  onEnd: (end: MachineEnd) => void = () => {};
+
+  readonly #options: MachineOptions;
+  readonly #host: Host;
+  readonly #image: BootImage | undefined;
+  readonly #planner = new SlicePlanner();
+  #state: MachineState = 'created';
+  #end: MachineEnd | undefined;
+  #loop: Promise<void> | undefined;
+  #sleep: HostSleep | undefined;
+  /** Virtual time up to which the slice under way was planned, ns. */
+  #sliceEndNs = 0;
+  #isInSlice = false;
+  #isResetWanted = false;
+  #isPowerOffWanted = false;
+  #serialOut: number[] = [];
+  #serialIn: number[] = [];
+  #serialInDone = 0;
+
+  /**
+   * A machine in state `created`, with its guest loaded.
+   * @throws {RangeError} if the memory size is impossible or the host has not that much
+   * @throws {BootError} if the guest's images are broken or do not fit
+   */
+  static create(options: MachineOptions): Machine {
+    return new Machine(options);
+  }
+
+  private constructor(options: MachineOptions) {
+    const { accelerator, host, memoryBytes } = options;
+    this.#options = options;
+    this.#host = host;
+    this.memoryBytes = memoryBytes;
+    this.memory = createMachineMemory({ memoryBytes, reservedBytes: accelerator.reservedBytes });
+    // Before the processor is made: a broken image costs no more than a message.
+    this.#image = options.kernel === undefined ? undefined : loadImage(options, options.kernel);
+    this.addressSpace = this.memory.guest.addressSpace;
+    this.clock = new MachineClock(() => host.nowMs());
+    this.clock.onEarlier = () => {
+      if (this.#isInSlice && this.clock.nextDeadlineNs < this.#sliceEndNs) this.vcpu.requestStop();
+    };
+    this.pc = this.#createPC();
+    this.ports = this.pc.ports;
+    this.vcpu = accelerator.createVCPU(
+      {
+        memory: this.addressSpace,
+        ports: this.ports,
+        interrupts: this.pc,
+        readTSC: () => this.clock.tsc(),
+        readAPICBase: () => this.pc.apic.readBase(),
+        writeAPICBase: (value) => this.pc.apic.writeBase(value),
+        readTPR: () => this.pc.apic.readTaskPriority(),
+        writeTPR: (value) => this.pc.apic.writeTaskPriority(value),
+      },
+      this.memory,
+    );
+    this.#powerOn();
+  }
+
+  get state(): MachineState {
+    return this.#state;
+  }
+
+  /** Why it stopped by itself, until it is reset. */
+  get end(): MachineEnd | undefined {
+    return this.#end;
+  }
+
+  /** Registers; meaningful while paused or between two slices. */
+  get cpuState(): CPUState {
+    return this.vcpu.state;
+  }
+
+  /**
+   * Begins to run, or goes on after a pause. Does nothing while it runs.
+   * @throws {TypeError} if it is closed, or ended and was not reset since
+   */
+  start(): void {
+    if (this.#state === 'running') return;
+    this.#checkOpen('start');
+    if (this.#end !== undefined)
+      throw new TypeError(
+        `Cannot start machine as it must be reset after it ended: it ended by ${this.#end.kind}`,
+      );
+    this.#state = 'running';
+    this.clock.start();
+    const previous = this.#loop ?? Promise.resolve();
+    this.#loop = previous.then(() => this.#run());
+  }
+
+  /** Stands still; resolves when no guest instruction runs any more. */
+  async pause(): Promise<void> {
+    if (this.#state === 'running') {
+      this.#state = 'paused';
+      this.clock.stop();
+      this.vcpu.requestStop();
+    }
+    this.#wake();
+    await this.#loop;
+  }
+
+  /** Runs until the machine ends by itself or is paused or closed; the end, if there is one. */
+  async run(): Promise<MachineEnd | undefined> {
+    this.start();
+    while (this.#state === 'running') await this.#loop;
+    return this.#end;
+  }
+
+  /** Power-on state of all chips and the processor, and the guest loaded anew. */
+  reset(): void {
+    this.#checkOpen('reset');
+    this.#end = undefined;
+    if (this.#state === 'running') {
+      this.#isResetWanted = true;
+      this.vcpu.requestStop();
+      this.#wake();
+    } else {
+      this.#reset();
+    }
+  }
+
+  /** Presses the power button; an operating system that listens shuts down. */
+  pressPowerButton(): void {
+    this.#checkOpen('press the power button of');
+    this.pc.acpi.pressPowerButton();
+    this.#wake();
+  }
+
+  /** Stops for ever. The loop ends soon after. */
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.clock.stop();
+    this.vcpu.requestStop();
+    this.#wake();
+  }
+
+  /**
+   * Sends bytes to the guest's serial port, as fast as it takes them.
+   * @returns how many were taken: fewer if 1 MiB waits already
+   */
+  sendSerial(bytes: Uint8Array): number {
+    const waiting = this.#serialIn.length - this.#serialInDone;
+    const count = Math.min(bytes.length, SERIAL_INPUT_BYTES_MAX - waiting);
+    for (let i = 0; i < count; i++) this.#serialIn.push(bytes[i]!);
+    this.#feedSerial();
+    this.#wake();
+    return count;
+  }
+
+  /** Sends key bytes, in scan code set 2. */
+  sendKeys(bytes: readonly number[]): void {
+    this.pc.keyboard.sendKeys(bytes);
+    this.#wake();
+  }
+
+  #createPC(): PC {
+    return new PC({
+      memory: this.memory,
+      memoryBytes: this.memoryBytes,
+      clock: this.clock,
+      epochMs: this.#host.epochMs(),
+      events: {
+        // The chips come to life before the processor does.
+        onInterrupt: () => (this.vcpu as VCPU | undefined)?.requestEvent(),
+        onNMI: () => (this.vcpu as VCPU | undefined)?.raiseNMI(),
+        onA20: (isEnabled) => (this.vcpu as VCPU | undefined)?.setA20(isEnabled),
+        onReset: () => {
+          this.#isResetWanted = true;
+          this.vcpu.requestStop();
+        },
+        onPowerOff: () => {
+          this.#isPowerOffWanted = true;
+          this.vcpu.requestStop();
+        },
+        onSerialByte: (value) => this.#onSerialByte(value),
+        onSerialRoom: () => this.#feedSerial(),
+        onDebugByte: (value) => this.onDebug(value),
+      },
+    });
+  }
+
+  /** Processor and memory as a boot loader leaves them. */
+  #powerOn(): void {
+    this.vcpu.reset();
+    this.vcpu.setA20(this.pc.isA20Enabled);
+    for (const segment of firmwareSegments())
+      this.addressSpace.loadBytes(segment.gpa, segment.bytes);
+    if (this.#image !== undefined) {
+      for (const { gpa, bytes, zeroBytes } of this.#image.segments) {
+        this.addressSpace.loadBytes(gpa, bytes);
+        this.#zero(gpa + bytes.length, zeroBytes ?? 0);
+      }
+      enterProtectedMode(this.vcpu.state, this.#image.entry);
+    }
+    this.vcpu.synchronize();
+  }
+
+  #zero(gpa: number, sizeBytes: number): void {
+    const zeros = new Uint8Array(Math.min(sizeBytes, ZERO_CHUNK_BYTES));
+    for (let done = 0; done < sizeBytes; done += zeros.length)
+      this.addressSpace.loadBytes(gpa + done, zeros.subarray(0, sizeBytes - done));
+  }
+
+  #reset(): void {
+    this.pc.reset();
+    this.#powerOn();
+    this.onReset();
+  }
+
+  #checkOpen(action: string): void {
+    if (this.#state === 'closed')
+      throw new TypeError(`Cannot ${action} machine as it must not be closed: it is`);
+  }
+
+  #wake(): void {
+    this.#sleep?.wake();
+  }
+
+  async #run(): Promise<void> {
+    let yieldedMs = this.#host.nowMs();
+    try {
+      while (this.#state === 'running') {
+        const isHalted = this.#runSlice();
+        this.#flushSerial();
+        if (this.#state !== 'running') return;
+        if (isHalted) {
+          await this.#idle();
+          yieldedMs = this.#host.nowMs();
+        } else if (this.#host.nowMs() - yieldedMs >= YIELD_MS) {
+          await this.#host.yield();
+          yieldedMs = this.#host.nowMs();
+        }
+      }
+    } catch (error) {
+      this.#finish({ kind: 'failure', error });
+    }
+  }
+
+  /** One slice and what it asked for; whether the processor is halted. */
+  #runSlice(): boolean {
+    this.clock.fireDue();
+    const startNs = this.clock.nowNs();
+    const budget = this.#planner.budget(this.clock.nextDeadlineNs - startNs);
+    this.#sliceEndNs = startNs + this.#planner.sliceNs;
+    const before = this.vcpu.instructionCount;
+    this.#isInSlice = true;
+    const exit = this.vcpu.run(budget);
+    this.#isInSlice = false;
+    this.#planner.learn(this.vcpu.instructionCount - before, this.clock.nowNs() - startNs);
+    if (this.#isPowerOffWanted) {
+      this.#isPowerOffWanted = false;
+      this.#finish({ kind: 'power-off' });
+      return false;
+    }
+    if (this.#isResetWanted) {
+      this.#takeReset();
+      return false;
+    }
+    if (exit.kind === 'shutdown') {
+      if (this.#options.onTripleFault === 'reset') this.#takeReset();
+      else this.#finish({ kind: 'disaster', reason: exit.reason, report: exit.report });
+      return false;
+    }
+    return exit.kind === 'halted';
+  }
+
+  #takeReset(): void {
+    this.#isResetWanted = false;
+    if (this.#options.onGuestReset === 'stop') this.#finish({ kind: 'reset' });
+    else this.#reset();
+  }
+
+  /** Waits for the next timer or an input. */
+  async #idle(): Promise<void> {
+    const waitMs = (this.clock.nextDeadlineNs - this.clock.nowNs()) / NS_PER_MS;
+    // A host's timers are no finer than a ms, so the rest is spent yielding.
+    if (waitMs < 1) {
+      await this.#host.yield();
+      return;
+    }
+    this.#sleep = this.#host.sleep(Math.min(SLEEP_MS_MAX, Math.floor(waitMs)));
+    await this.#sleep.done;
+    this.#sleep = undefined;
+  }
+
+  #finish(end: MachineEnd): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'paused';
+    this.clock.stop();
+    this.#flushSerial();
+    this.#end = end;
+    this.onEnd(end);
+  }
+
+  #onSerialByte(value: number): void {
+    this.#serialOut.push(value);
+    if (this.#serialOut.length >= SERIAL_BATCH_BYTES) this.#flushSerial();
+  }
+
+  #flushSerial(): void {
+    if (this.#serialOut.length === 0) return;
+    const bytes = Uint8Array.from(this.#serialOut);
+    this.#serialOut = [];
+    this.onSerial(bytes);
+  }
+
+  #feedSerial(): void {
+    const { serial } = this.pc;
+    while (this.#serialInDone < this.#serialIn.length && serial.receiveRoom > 0)
+      serial.receive(this.#serialIn[this.#serialInDone++]!);
+    if (this.#serialInDone === this.#serialIn.length) {
+      this.#serialIn = [];
+      this.#serialInDone = 0;
+    }
+  }
+}

@@ -1,0 +1,414 @@
+// The PC: which chips it has, at which addresses and ports, on which wires.
+// Map of an i440FX board: 82441FX data sheet, section 4.1 "System Address Map"; ports and interrupts:
+// IBM PC AT Technical Reference, "I/O Address Map" and "System Interrupts".
+
+import type { IRQLine, VirtualClock } from '../base/device.ts';
+import type { InterruptSource } from '../cpu/vcpu.ts';
+import { ACPI_PM_BYTES, ACPIPM, PM_TIMER, SLEEP_TYPE_S5 } from '../devices/acpi-pm.ts';
+import { CMOSRTC } from '../devices/cmos-rtc.ts';
+import { DebugConsole } from '../devices/debug-ports.ts';
+import { DMA8237, DMAPageRegisters } from '../devices/dma8237.ts';
+import { createHostBridge, createISABridge, createPowerManagement } from '../devices/i440fx.ts';
+import { type APICMessage, IO_APIC_BASE, IOAPIC } from '../devices/io-apic.ts';
+import { KeyboardController } from '../devices/keyboard-controller.ts';
+import { APIC_BASE_DEFAULT, APIC_BYTES, LocalAPIC } from '../devices/local-apic.ts';
+import { PCIConfigMechanism } from '../devices/pci-config.ts';
+import { PIC8259Pair } from '../devices/pic8259.ts';
+import { PIT8254 } from '../devices/pit8254.ts';
+import { Port92 } from '../devices/port92.ts';
+import { ResetControl } from '../devices/reset-control.ts';
+import type { Savable } from '../devices/saved-state.ts';
+import { SystemControlB } from '../devices/system-control-b.ts';
+import { UART16550 } from '../devices/uart16550.ts';
+import { AddressSpace } from '../memory/address-space.ts';
+import type { IoSizes } from '../memory/io-ops.ts';
+import { MemoryRegion } from '../memory/memory-region.ts';
+import type { RAMBlock } from '../memory/ram-block.ts';
+import { transaction } from '../memory/transaction.ts';
+import type { PCMemory } from './machine-memory.ts';
+
+/** First address behind RAM below 4 GiB; the rest of RAM lies from 4 GiB on. */
+export const RAM_BELOW_4G_END = 0xe000_0000;
+/** Display memory and option ROMs of a card that is not there: reads as all ones. */
+export const VGA_HOLE = { start: 0xa_0000, end: 0xc_0000 } as const;
+export const PM_BASE = 0x600;
+export const SCI_IRQ = 9;
+export const COM1_PORT = 0x3f8;
+export const COM1_IRQ = 4;
+const PORT_SPACE_BYTES = 0x1_0000;
+const GIB4 = 2 ** 32;
+/** What the I/O APIC sees IRQ 0 as. */
+const TIMER_GSI = 2;
+const BYTES_ONLY: IoSizes = { maxBytes: 1 };
+const WORDS32_ONLY: IoSizes = { minBytes: 4, maxBytes: 4 };
+
+/** What a PC tells the machine it is in. All may be called from inside an instruction. */
+export interface PCEvents {
+  /** An interrupt may have become deliverable. */
+  onInterrupt(): void;
+  onNMI(): void;
+  onA20(isEnabled: boolean): void;
+  /** The guest pulled a reset line. */
+  onReset(): void;
+  onPowerOff(): void;
+  onSerialByte(value: number): void;
+  /** The serial port can take input again. */
+  onSerialRoom(): void;
+  onDebugByte(value: number): void;
+}
+
+export interface PCOptions {
+  readonly memory: PCMemory;
+  readonly memoryBytes: number;
+  readonly clock: VirtualClock;
+  /** Unix time at power-on, ms. */
+  readonly epochMs: number;
+  readonly events: PCEvents;
+}
+
+export class PC implements InterruptSource {
+  readonly ram: RAMBlock;
+  /** The 64 KiB port space. */
+  readonly ports: AddressSpace;
+  readonly pics = new PIC8259Pair();
+  readonly pit: PIT8254;
+  readonly controlB: SystemControlB;
+  readonly rtc: CMOSRTC;
+  readonly keyboard = new KeyboardController();
+  readonly port92 = new Port92();
+  readonly serial: UART16550;
+  readonly apic: LocalAPIC;
+  readonly ioapic = new IOAPIC();
+  readonly acpi: ACPIPM;
+  readonly pci = new PCIConfigMechanism();
+  readonly resetControl = new ResetControl();
+  readonly dmas = [new DMA8237('dma0'), new DMA8237('dma1')] as const;
+  readonly dmaPages = new DMAPageRegisters();
+  readonly debugConsole = new DebugConsole();
+  readonly #events: PCEvents;
+  readonly #memory: PCMemory;
+  readonly #memoryBytes: number;
+  readonly #apicRegion: MemoryRegion;
+  readonly #portRoot: MemoryRegion;
+
+  constructor(options: PCOptions) {
+    const { memory, memoryBytes, clock, events } = options;
+    this.#events = events;
+    this.#memory = memory;
+    this.#memoryBytes = memoryBytes;
+    this.pit = new PIT8254(clock);
+    this.controlB = new SystemControlB(clock, this.pit);
+    this.rtc = new CMOSRTC(clock, options.epochMs);
+    this.serial = new UART16550('serial0', clock);
+    this.apic = new LocalAPIC(clock);
+    this.acpi = new ACPIPM(clock);
+    this.pci.plug(0, 0, createHostBridge());
+    this.pci.plug(1, 0, createISABridge());
+    this.pci.plug(1, 3, createPowerManagement(PM_BASE, SCI_IRQ));
+    this.ram = memory.ramList.alloc({ name: 'pc.ram', sizeBytes: memoryBytes });
+    this.#apicRegion = MemoryRegion.io('apic', APIC_BYTES, {
+      read: (offset) => this.apic.read(offset),
+      write: (offset, value) => this.apic.write(offset, value),
+      impl: WORDS32_ONLY,
+    });
+    this.#portRoot = MemoryRegion.container('io', PORT_SPACE_BYTES);
+    this.ports = new AddressSpace({ name: 'I/O', root: this.#portRoot });
+    transaction(() => {
+      this.#mapMemory();
+      this.#mapPorts();
+    });
+    this.#wire();
+    this.reset();
+  }
+
+  /** Everything whose state is the machine's, in the order in which it must be restored. */
+  get savables(): readonly Savable[] {
+    return [
+      ...[this.pit, this.controlB, this.rtc, this.serial, this.acpi],
+      ...[this.keyboard.keyboard, this.keyboard.mouse, this.keyboard, this.port92],
+      ...[this.resetControl, this.dmas[0], this.dmas[1], this.dmaPages, this.pci],
+      ...this.pci.functions,
+      // Who receives interrupt lines comes after those who drive them.
+      ...[this.pics.slave, this.pics.master, this.ioapic, this.apic],
+    ];
+  }
+
+  /** Address line 20: either of the two gates opens it. */
+  get isA20Enabled(): boolean {
+    return this.port92.isA20Enabled || this.keyboard.isA20Enabled;
+  }
+
+  /** Power-on state of every chip, and then what firmware would set. RAM is not touched. */
+  reset(): void {
+    const chips = [
+      ...[this.pit, this.controlB, this.rtc, this.serial, this.acpi, this.keyboard, this.port92],
+      ...[this.resetControl, this.dmas[0], this.dmas[1], this.dmaPages, this.pci],
+      ...[this.pics, this.ioapic, this.apic],
+    ];
+    for (const chip of chips) chip.reset();
+    this.#setFirmwareState();
+  }
+
+  hasInterrupt(): boolean {
+    return this.apic.hasInterrupt || (this.#takesExternal && this.pics.hasInterrupt);
+  }
+
+  acknowledge(): number {
+    if (this.apic.hasInterrupt || !this.#takesExternal) return this.apic.acknowledge();
+    return this.pics.acknowledge();
+  }
+
+  /** The wire of ISA interrupt `irq`, to the 8259s and the I/O APIC. */
+  isaLine(irq: number): IRQLine {
+    const pin = irq === 0 ? TIMER_GSI : irq;
+    return {
+      raise: () => {
+        this.pics.setIRQ(irq, true);
+        this.ioapic.setInput(pin, true);
+      },
+      lower: () => {
+        this.pics.setIRQ(irq, false);
+        this.ioapic.setInput(pin, false);
+      },
+    };
+  }
+
+  get #takesExternal(): boolean {
+    return this.apic.takesExternal || this.ioapic.takesExternal;
+  }
+
+  #noteInterrupt(): void {
+    if (this.hasInterrupt()) this.#events.onInterrupt();
+  }
+
+  #wire(): void {
+    const events = this.#events;
+    this.pit.irq = this.isaLine(0);
+    this.keyboard.keyboardIRQ = this.isaLine(1);
+    this.keyboard.auxIRQ = this.isaLine(12);
+    this.rtc.irq = this.isaLine(8);
+    this.serial.irq = this.isaLine(COM1_IRQ);
+    this.acpi.sci = this.isaLine(SCI_IRQ);
+    this.pics.master.int = {
+      raise: () => {
+        this.apic.setLINT(0, true);
+        this.#noteInterrupt();
+      },
+      lower: () => this.apic.setLINT(0, false),
+    };
+    this.ioapic.onMessage = (message) => this.#onMessage(message);
+    this.ioapic.onEntry = () => this.#noteInterrupt();
+    this.apic.onRequest = () => this.#noteInterrupt();
+    this.apic.onNMI = () => events.onNMI();
+    this.apic.onEOI = (vector) => this.ioapic.endOfInterrupt(vector);
+    this.apic.onBase = (gpa, isEnabled) =>
+      transaction(() => {
+        this.#apicRegion.setOffset(gpa);
+        this.#apicRegion.setEnabled(isEnabled);
+      });
+    this.keyboard.onA20 = () => events.onA20(this.isA20Enabled);
+    this.port92.onA20 = () => events.onA20(this.isA20Enabled);
+    this.keyboard.onReset = () => events.onReset();
+    this.port92.onReset = () => events.onReset();
+    this.resetControl.onReset = () => events.onReset();
+    this.acpi.onSleep = (type) => {
+      if (type === SLEEP_TYPE_S5) events.onPowerOff();
+    };
+    this.serial.onByte = (value) => events.onSerialByte(value);
+    this.serial.onRoom = () => events.onSerialRoom();
+    this.debugConsole.onByte = (value) => events.onDebugByte(value);
+  }
+
+  #onMessage(message: APICMessage): void {
+    const { kind, vector, isLevel, destination, isLogical } = message;
+    if (!this.apic.isDestination(destination, isLogical)) return;
+    if (kind === 'nmi') this.#events.onNMI();
+    else this.apic.accept(vector, isLevel);
+  }
+
+  #mapMemory(): void {
+    const { root } = this.#memory.guest;
+    const ram = MemoryRegion.ram('pc.ram', this.ram);
+    const size = this.#memoryBytes;
+    const map = (name: string, start: number, end: number) => {
+      if (end > start) root.addSubregion(start, MemoryRegion.alias(name, ram, start, end - start));
+    };
+    map('ram-640k', 0, VGA_HOLE.start);
+    map('ram-1m', VGA_HOLE.end, Math.min(size, RAM_BELOW_4G_END));
+    if (size > RAM_BELOW_4G_END) {
+      const rest = size - RAM_BELOW_4G_END;
+      const above = MemoryRegion.alias('ram-above-4g', ram, RAM_BELOW_4G_END, rest);
+      root.addSubregion(GIB4, above);
+    }
+    root.addSubregion(APIC_BASE_DEFAULT, this.#apicRegion, 1);
+    const ioapicRegion = MemoryRegion.io('ioapic', 0x1000, {
+      read: (offset) => this.ioapic.read(offset),
+      write: (offset, value) => this.ioapic.write(offset, value),
+      impl: WORDS32_ONLY,
+    });
+    root.addSubregion(IO_APIC_BASE, ioapicRegion);
+  }
+
+  /** A device of byte registers; wider accesses are so many bytes. */
+  #mapByteDevice(
+    port: number,
+    sizeBytes: number,
+    name: string,
+    read: (offset: number) => number,
+    write: (offset: number, value: number) => void,
+  ): void {
+    const region = MemoryRegion.io(name, sizeBytes, { read, write, impl: BYTES_ONLY });
+    this.#portRoot.addSubregion(port, region);
+  }
+
+  #mapPorts(): void {
+    const { master, slave } = this.pics;
+    for (const [port, pic] of [
+      [0x20, master],
+      [0xa0, slave],
+    ] as const)
+      this.#mapByteDevice(
+        port,
+        2,
+        `pic@${port.toString(16)}`,
+        (offset) => pic.read(offset),
+        (offset, value) => pic.write(offset, value),
+      );
+    this.#mapByteDevice(
+      0x4d0,
+      2,
+      'elcr',
+      (offset) => (offset === 0 ? master : slave).readELCR(),
+      (offset, value) => (offset === 0 ? master : slave).writeELCR(value),
+    );
+    for (const [port, size, name, chip] of [
+      [0x40, 4, 'pit', this.pit],
+      [0x70, 2, 'rtc', this.rtc],
+      [COM1_PORT, 8, 'serial0', this.serial],
+      [0x80, 16, 'dma-pages', this.dmaPages],
+      [0x00, 16, 'dma0', this.dmas[0]],
+    ] as const)
+      this.#mapByteDevice(
+        port,
+        size,
+        name,
+        (offset) => chip.read(offset),
+        (offset, value) => chip.write(offset, value),
+      );
+    // The second controller's registers lie two ports apart.
+    this.#mapByteDevice(
+      0xc0,
+      32,
+      'dma1',
+      (offset) => this.dmas[1].read(offset >> 1),
+      (offset, value) => this.dmas[1].write(offset >> 1, value),
+    );
+    for (const [port, chip] of [
+      [0x60, 0],
+      [0x64, 4],
+    ] as const)
+      this.#mapByteDevice(
+        port,
+        1,
+        `i8042@${port.toString(16)}`,
+        () => this.keyboard.read(chip),
+        (_offset, value) => this.keyboard.write(chip, value),
+      );
+    for (const [port, name, chip] of [
+      [0x61, 'port61', this.controlB],
+      [0x92, 'port92', this.port92],
+      [0xe9, 'debug', this.debugConsole],
+      [0x402, 'debug-bios', this.debugConsole],
+    ] as const) {
+      const region = MemoryRegion.io(name, 1, {
+        read: () => chip.read(),
+        write: (_offset, value) => chip.write(value),
+        impl: BYTES_ONLY,
+      });
+      this.#portRoot.addSubregion(port, region);
+    }
+    this.#mapACPI();
+    this.#mapPCI();
+  }
+
+  #mapACPI(): void {
+    const { acpi } = this;
+    this.#mapByteDevice(
+      PM_BASE,
+      ACPI_PM_BYTES,
+      'acpi-pm',
+      (offset) => acpi.read(offset),
+      (offset, value) => acpi.write(offset, value),
+    );
+    // One read of 32 bits must be one moment.
+    const timer = MemoryRegion.io('acpi-timer', 4, {
+      read: () => acpi.readTimer(),
+      write: () => {},
+      impl: WORDS32_ONLY,
+    });
+    this.#portRoot.addSubregion(PM_BASE + PM_TIMER, timer, 1);
+    this.#mapByteDevice(
+      0xb2,
+      2,
+      'apm',
+      (offset) => acpi.readCommand(offset),
+      (offset, value) => acpi.writeCommand(offset, value),
+    );
+  }
+
+  #mapPCI(): void {
+    const { pci, resetControl } = this;
+    const address = MemoryRegion.io('pci-address', 4, {
+      // Only accesses of 32 bits are configuration; a byte at the second port is the reset control.
+      read: (offset, sizeBytes) => {
+        if (sizeBytes === 4) return pci.readAddress();
+        return offset === 1 ? resetControl.read() : 0xffff_ffff;
+      },
+      write: (offset, value, sizeBytes) => {
+        if (sizeBytes === 4) pci.writeAddress(value);
+        else if (offset === 1 && sizeBytes === 1) resetControl.write(value);
+      },
+    });
+    const data = MemoryRegion.io('pci-data', 4, {
+      read: (offset, sizeBytes) => pci.readData(offset, sizeBytes),
+      write: (offset, value, sizeBytes) => pci.writeData(offset, sizeBytes, value),
+    });
+    this.#portRoot.addSubregion(0xcf8, address);
+    this.#portRoot.addSubregion(0xcfc, data);
+  }
+
+  /** What firmware leaves behind, for guests that are loaded without one. */
+  #setFirmwareState(): void {
+    this.apic.enableVirtualWire();
+    this.ioapic.write(0x00, 0);
+    this.ioapic.write(0x10, 1 << 24);
+    for (const [pic, base, icw3] of [
+      [this.pics.master, 0x08, 0x04],
+      [this.pics.slave, 0x70, 0x02],
+    ] as const) {
+      pic.write(0, 0x11);
+      for (const word of [base, icw3, 0x01, 0xff]) pic.write(1, word);
+    }
+    this.pics.slave.writeELCR(1 << (SCI_IRQ - 8));
+    this.#setMemorySize();
+  }
+
+  /** Sizes in CMOS memory: Ralf Brown's list, CMOS.LST, 0x15–0x18, 0x30, 0x34, 0x5b. */
+  #setMemorySize(): void {
+    const set16 = (index: number, value: number) => {
+      this.rtc.setByte(index, value & 0xff);
+      this.rtc.setByte(index + 1, (value >> 8) & 0xff);
+    };
+    const below = Math.min(this.#memoryBytes, RAM_BELOW_4G_END);
+    const above = Math.max(0, this.#memoryBytes - RAM_BELOW_4G_END);
+    const extendedKiB = Math.min(0xffff, Math.max(0, below - 0x10_0000) >>> 10);
+    set16(0x15, 640);
+    set16(0x17, extendedKiB);
+    set16(0x30, extendedKiB);
+    set16(0x34, Math.min(0xffff, Math.max(0, below - 0x100_0000) >>> 16));
+    const above64K = above / 0x1_0000;
+    set16(0x5b, above64K & 0xffff);
+    this.rtc.setByte(0x5d, (above64K >> 16) & 0xff);
+    this.rtc.setByte(0x14, 0x06); // Equipment: FPU, mouse; no floppy disk.
+  }
+}
