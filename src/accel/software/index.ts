@@ -4,11 +4,11 @@
 import { Decoder } from '../../cpu/decoder.ts';
 import { allRows } from '../../cpu/instruction-table.ts';
 import '../../cpu/instructions/index.ts';
-import { Processor } from '../../cpu/processor.ts';
 import type { Accelerator, CPUWiring, MachineMemory } from '../../cpu/vcpu.ts';
 import { CODE_CACHE_BYTES } from './code-cache.ts';
 import { buildInterpreter, type InterpreterModule } from './interpreter-module.ts';
 import { SoftwareVCPU } from './software-vcpu.ts';
+import { systemMethodArguments } from './system-methods.ts';
 
 const WASM_PAGE_BYTES = 0x1_0000;
 
@@ -20,22 +20,9 @@ interface Engine {
 
 let engine: Engine | undefined;
 
-/** Names and argument counts of Processor's methods, which rows call as system methods. */
-function systemMethods(): Map<string, number> {
-  const methods = new Map<string, number>();
-  const { prototype } = Processor;
-  for (const name of Object.getOwnPropertyNames(prototype)) {
-    const property = Object.getOwnPropertyDescriptor(prototype, name)!;
-    if (name !== 'constructor' && typeof property.value === 'function') {
-      methods.set(name, property.value.length);
-    }
-  }
-  return methods;
-}
-
 function prepare(): Engine {
   const decoder = new Decoder(allRows());
-  const interpreter = buildInterpreter(decoder.map, systemMethods());
+  const interpreter = buildInterpreter(decoder.map, systemMethodArguments());
   return { decoder, interpreter, module: new WebAssembly.Module(interpreter.bytes) };
 }
 

@@ -41,6 +41,7 @@ import {
   ISOLATED_RECORDS,
   RECORD_SHIFT,
 } from './record.ts';
+import { systemMethods } from './system-methods.ts';
 
 const PAGE_BYTES = 4096;
 const INSTRUCTION_BYTES_MAX = 15;
@@ -99,7 +100,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     this.#run = options.instantiate({
       env: { memory: memory.wasmMemory },
       slow: this.#slowPaths(),
-      system: this.#systemMethods(),
+      system: systemMethods(this.processor),
     });
     this.reset();
   }
@@ -217,18 +218,6 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
 
   #linearEip(): number {
     return (this.state.eip + this.state.u32[CS_BASE]!) >>> 0;
-  }
-
-  /** Processor's methods as imports; see `systemMethods` in index.ts. */
-  #systemMethods(): Record<string, unknown> {
-    const methods: Record<string, unknown> = {};
-    for (const name of Object.getOwnPropertyNames(Processor.prototype)) {
-      const { value } = Object.getOwnPropertyDescriptor(Processor.prototype, name)!;
-      if (name !== 'constructor' && typeof value === 'function') {
-        methods[name] = value.bind(this.processor);
-      }
-    }
-    return methods;
   }
 
   #slowPaths(): SlowPaths {
