@@ -158,10 +158,10 @@ export function generateCase(form: Form, random: Random, hasLowMemory: boolean):
       record[RECORD_WINDOW + random.below(WINDOW_BYTES)] = random.bits();
     }
     if (addressBytes === 2) {
-      for (const register of [1, 6, 7]) {
-        const at = RECORD_GPR + register * 4;
-        view.setUint16(at + 2, random.bits() & 0xffff, true);
-      }
+      // ESI and EDI get the same upper half: with others, the Zen hosts of 2026 copy overlapping
+      // strings as if they did not overlap.
+      const upper = random.bits() & 0xffff;
+      for (const register of [1, 6, 7]) view.setUint16(RECORD_GPR + register * 4 + 2, upper, true);
     }
   }
   current.registerField = digit ? Number(digit.slice(1)) : random.below(8);
