@@ -47,7 +47,7 @@ test('accesses to nothing read as ones, are ignored, counted and reported', () =
   space.write(2 ** 40, 2, 0x12345);
   expect(seen[3]).toEqual([2 ** 40, 2, true, 0x2345]);
   expect(space.unassignedCount).toBe(4);
-  for (const gpa of [-1, 2 ** 52, 2 ** 53, Number.NaN]) {
+  for (const gpa of [-8, 2 ** 52, 2 ** 53, Number.NaN]) {
     expect(space.read(gpa, 4)).toBe(0xffffffff);
     space.write(gpa, 4, 0);
   }
@@ -329,7 +329,8 @@ test('random accesses to random maps agree with plain bytes', () => {
         else expect(space.read(gpa, sizeBytes)).toBe(expected);
       }
       expect(ramList.bytes.every((byte, at) => byte === ram[at])).toBe(true);
-      for (const [region, bytes] of devices) expect(model.devices.get(region)).toEqual(bytes);
+      for (const [region, bytes] of devices)
+        expect(model.devices.get(region)!.every((byte, at) => byte === bytes[at])).toBe(true);
       expect(new Set(dirty.harvest(DIRTY_MIGRATION).pages())).toEqual(dirtyPages);
       // The long way round reads the same.
       const all = new Uint8Array(SPACE_BYTES);

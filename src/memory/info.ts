@@ -116,7 +116,8 @@ export function formatRAMBlocks(ramList: RAMList): string {
  */
 export function formatTLB(tlb: SoftTLB): string {
   const lines: string[] = [];
-  for (const { linear, gpa, readFlags, writeFlags, isGlobal, mmuIndex } of tlb.entries()) {
+  const entries = [...tlb.entries()].sort((a, b) => a.mmuIndex - b.mmuIndex || a.linear - b.linear);
+  for (const { linear, gpa, readFlags, writeFlags, isGlobal, mmuIndex } of entries) {
     const flags = readFlags | writeFlags;
     const canWrite = (writeFlags & (TLB_INVALID | TLB_ROM)) === 0;
     const letters = [
