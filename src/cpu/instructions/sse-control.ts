@@ -2,7 +2,7 @@
 // ordered as anything can be, so fences and non-temporal hints have nothing to do.
 // Intel SDM volume 2, the instructions by name.
 
-import { i32, i64, op, select, type Value } from '../../wasm/index.ts';
+import { i64, op, select, type Value } from '../../wasm/index.ts';
 import { VECTOR_GP } from '../control-bits.ts';
 import type { Emitter, Operand } from '../emitter.ts';
 import { type Meaning, row } from '../instruction-table.ts';
@@ -43,8 +43,8 @@ row('NP 0F C3', 'MOVNTI', 'My,Gy', (_e, destination, source) => {
 const EDI = 7;
 
 /**
- * Stores the bytes of `low` and `high` whose mask bit is set, at DS:EDI. All stores are checked
- * before the first is done, so that a fault leaves memory as it was.
+ * Stores the bytes of `low` and `high` whose mask bit is set, at DS:EDI. The whole operand is checked
+ * first, even with an empty mask: SDM volume 2, "MASKMOVDQU" allows that, and the host does it.
  */
 function storeMasked(
   e: Emitter,
@@ -54,29 +54,20 @@ function storeMasked(
   high: Value,
   bytes: number,
 ): void {
-  const start = e.let(e.readRegister(EDI, e.addressSize));
   const bits = e.let(mask);
   const values = [e.let(low), e.let(high)] as const;
   const number = e.f.local('i32');
-  const linearOf = (): Value => {
-    const sum = start.add(number);
-    return e.let(place.linearAt(e.addressSize === 2 ? sum.and(0xffff) : sum, 1, true));
-  };
-  const eachByte = (body: () => void): void => {
-    e.f.set(number, i32(0));
-    e.f.loop((again) => {
-      e.f.if(bits.shrU(number).and(1), body);
-      e.f.set(number, number.add(1));
-      e.f.brIf(again, number.ltU(bytes));
-    });
-  };
-  e.f.if(bits, () => {
-    eachByte(() => e.let(e.loadLinearForWrite(linearOf(), 1)));
-    eachByte(() => {
+  const offset = e.let(e.readRegister(EDI, e.addressSize));
+  const start = e.let(place.linearAt(offset, bytes, true));
+  e.let(e.loadLinearForWrite(start, bytes));
+  e.f.loop((again) => {
+    e.f.if(bits.shrU(number).and(1), () => {
       const half = select(number.ltU(8), values[0], values[1]);
-      const byte = half.shrU(number.and(7).shl(3).extendU());
-      e.storeLinear(linearOf(), 1, e.let(byte.wrap().and(0xff)));
+      const byte = half.shrU(number.and(7).shl(3).extendU()).wrap().and(0xff);
+      e.storeLinear(e.let(start.add(number)), 1, e.let(byte));
     });
+    e.f.set(number, number.add(1));
+    e.f.brIf(again, number.ltU(bytes));
   });
 }
 
@@ -87,8 +78,9 @@ row(
   (e, source, mask, place) => {
     beginMMX(e);
     const bits = op('i8x16.bitmask', fromMMX(mask.read())).and(0xff);
-    storeMasked(e, place, bits, source.read(), i64(0), 8);
+    // Unlike other stores it is in MMX state even if it then faults, as the host is.
     enterMMX(e);
+    storeMasked(e, place, bits, source.read(), i64(0), 8);
   },
   { usesAddressSize: true },
 );

@@ -18,7 +18,7 @@ import {
   SS_TO_SD,
   SS_TO_SI,
 } from '../simd/float-convert.ts';
-import { beginMixed, beginSSE, checkSIMD, enterMMX, writeMMX } from '../simd/simd-state.ts';
+import { beginMixed, beginSSE, checkSIMD, enterMMX } from '../simd/simd-state.ts';
 import { low64, zeroExtended } from '../simd/vector.ts';
 
 /** A conversion whose result has the destination's size. */
@@ -78,19 +78,22 @@ row('F3 0F E6', 'CVTDQ2PD', 'Vdq,Wq', (e, destination, source) => {
   destination.write(op('f64x2.convert_low_i32x4_s', integers));
 });
 
-row('NP 0F 2A', 'CVTPI2PS', 'Vq,Qq', (e, destination, source) => {
+// The host enters MMX state before it reports a float exception, and so do these rows.
+row('NP 0F 2A', 'CVTPI2PS', 'Vq,Nq', (e, destination, source) => {
   beginMixed(e);
   const result = e.callShared(PI_TO_PS, source.read());
+  enterMMX(e);
   checkSIMD(e);
   destination.write(result);
-  enterMMX(e);
 });
 row('66 0F 2A', 'CVTPI2PD', 'Vdq,Nq', (e, destination, source) => {
   beginMixed(e);
   destination.write(op('f64x2.convert_low_i32x4_s', zeroExtended(source.read())));
   enterMMX(e);
 });
-// With memory it has nothing to do with MMX: SDM volume 2, "CVTPI2PD".
+// With memory the x87 state stays: SDM volume 2, "CVTPI2PD". Of CVTPI2PS it does not say so, but the
+// hosts that were tried (AMD) do the same.
+convertRow('NP 0F 2A', 'CVTPI2PS', 'Vq,Mq', PI_TO_PS);
 row('66 0F 2A', 'CVTPI2PD', 'Vdq,Mq', (e, destination, source) => {
   beginSSE(e);
   destination.write(op('f64x2.convert_low_i32x4_s', zeroExtended(source.read())));
@@ -103,13 +106,15 @@ for (const [opcode, name, truncates] of [
   row(`NP 0F ${opcode}`, `${name}PS2PI`, 'Pq,Wq', (e, destination, source) => {
     beginMixed(e);
     const result = e.callShared(PS_TO_PI, source.read(), i32(truncates));
+    enterMMX(e);
     checkSIMD(e);
-    writeMMX(e, destination, result);
+    destination.write(result);
   });
   row(`66 0F ${opcode}`, `${name}PD2PI`, 'Pq,Wpd', (e, destination, source) => {
     beginMixed(e);
     const result = e.callShared(PD_TO_DQ, source.read(), i32(truncates));
+    enterMMX(e);
     checkSIMD(e);
-    writeMMX(e, destination, low64(result));
+    destination.write(low64(result));
   });
 }

@@ -1,6 +1,6 @@
 // How MMX and SSE instructions begin and end: availability checks, the x87 state that MMX shares, and
-// unmasked float exceptions. Intel SDM volume 3, sections 13.1 to 13.5 and table 12-1 "Action Taken
-// By MMX Instructions for Different Combinations of EM, MP and TS"; volume 1, section 9.5.
+// unmasked float exceptions. Intel SDM volume 3, chapter 12 "Intel MMX Technology System
+// Programming" (tables 12-1 to 12-3) and section 13.1; volume 1, section 9.6.2.
 
 import { i32, i64, type Value } from '../../wasm/index.ts';
 import {
@@ -58,8 +58,9 @@ export function enterMMX(e: Emitter): void {
   e.storeState64(X87_EMPTY, i64(ALL_VALID));
 }
 
-/** EMMS: the x87 registers are empty again. */
+/** EMMS: the x87 registers are empty again, and TOP is 0 (SDM volume 3, table 12-2). */
 export function leaveMMX(e: Emitter): void {
+  e.storeState32(X87_TOP, i32(0));
   e.storeState64(X87_EMPTY, i64(ALL_EMPTY));
 }
 
