@@ -1,5 +1,5 @@
-// The house checks, `npm run check`: what a reader should not have to look for. Each is a name and a
-// function that returns one line per finding.
+// The house checks, `npm run check`: what a reader should not have to look for. Each is a name and
+// a function that returns one line per finding.
 
 import { spawnSync } from 'node:child_process';
 import { pathToFileURL } from 'node:url';

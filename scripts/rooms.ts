@@ -9,7 +9,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'src/base': [],
   'src/memory': ['src/base'],
   'src/wasm': ['src/base'],
-  'src/cpu': ['src/base', 'src/memory'],
+  // An instruction's meaning is emitted through the assembler; what runs it stays unknown.
+  'src/cpu': ['src/base', 'src/memory', 'src/wasm'],
   'src/accel': ['src/base', 'src/memory', 'src/cpu', 'src/wasm'],
   'src/devices': ['src/base', 'src/memory'],
   'src/machine': ['src/base', 'src/memory', 'src/cpu', 'src/devices'],
