@@ -6,7 +6,7 @@ import type { Emitter, Operand, SharedFunction } from '../emitter.ts';
 import { FLAG_CF, FLAG_PF, FLAG_ZF } from '../flags.ts';
 import { row } from '../instruction-table.ts';
 import { X87_STATUS } from '../state-layout.ts';
-import { examine80, NO_COMPARISON } from '../x87/float80-compare.ts';
+import { COMPARISON_FAILED, examine80 } from '../x87/float80-compare.ts';
 import { fromFloat32, fromFloat64, fromInteger } from '../x87/float80-load.ts';
 import { beginLoad, beginRegister } from '../x87/frame.ts';
 import { compareTop, popUnless, setConditions } from '../x87/stack.ts';
@@ -98,15 +98,12 @@ function toFlags(order: Order, popCount: number) {
   return (e: Emitter, operand: Operand) => {
     beginRegister(e);
     const result = compareRegister(e, operand.index(), order);
-    const failed = e.let(result.eq(NO_COMPARISON));
-    e.f.if(failed.eqz(), () => {
-      const flag = (condition: number, bit: number) =>
-        select(result.and(condition), i32(bit), i32(0));
-      e.flags.setWord(
-        flag(STATUS_C3, FLAG_ZF).or(flag(STATUS_C2, FLAG_PF)).or(flag(STATUS_C0, FLAG_CF)),
-      );
-    });
-    popUnless(e.f, failed, popCount);
+    const flag = (condition: number, bit: number) =>
+      select(result.and(condition), i32(bit), i32(0));
+    e.flags.setWord(
+      flag(STATUS_C3, FLAG_ZF).or(flag(STATUS_C2, FLAG_PF)).or(flag(STATUS_C0, FLAG_CF)),
+    );
+    popUnless(e.f, result.and(COMPARISON_FAILED), popCount);
   };
 }
 

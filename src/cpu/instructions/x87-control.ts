@@ -132,6 +132,11 @@ function loadEnvironment(e: Emitter, linear: Value): Value[] {
   return WORDS.map((word) => e.let(e.loadLinear(linear.add(word * size), size)));
 }
 
+/** Hands the words to `x87UnpackEnvironment`. */
+function stageEnvironment(e: Emitter, words: readonly Value[]): void {
+  for (const word of WORDS) e.storeState32(SCRATCH + word * 4, words[word]!);
+}
+
 row(
   'D9 /6',
   'FNSTENV',
@@ -155,7 +160,7 @@ row(
     beginWaiting(e);
     const linear = e.let(operand.linear(environmentBytes(e), false));
     const words = loadEnvironment(e, linear);
-    words.forEach((word, index) => e.storeState32(SCRATCH + index * 4, word));
+    stageEnvironment(e, words);
     e.system('x87UnpackEnvironment', i32(e.operandSize));
   },
   { usesOperandSize: true },
@@ -194,7 +199,7 @@ row(
       const at = e.let(linear.add(environmentBytes(e) + index * 10));
       return [e.let(e.loadLinear(at, 8)), e.let(e.loadLinear(at.add(8), 2))] as const;
     });
-    words.forEach((word, index) => e.storeState32(SCRATCH + index * 4, word));
+    stageEnvironment(e, words);
     e.systemValue('x87UnpackEnvironment', i32(e.operandSize));
     writeNumbers(e, numbers);
   },

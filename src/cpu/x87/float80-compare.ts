@@ -14,13 +14,16 @@ import {
   STATUS_IE,
 } from './status-word.ts';
 
-/** The result of a comparison that an unmasked exception keeps from being written. */
-export const NO_COMPARISON = -1;
+/**
+ * Set in the result of a comparison with an unmasked exception. Processors write the condition
+ * codes all the same (seen on hosts; the manual says otherwise for FCOM), but pop nothing.
+ */
+export const COMPARISON_FAILED = 1;
 const UNORDERED = STATUS_C3 | STATUS_C2 | STATUS_C0;
 
 /**
  * Compares the numbers at two slots. Parameters: slots a and b, whether b was denormal in memory,
- * whether quiet NaNs are valid (FUCOM). Returns C3, C2 and C0 in place, or NO_COMPARISON.
+ * whether quiet NaNs are valid (FUCOM). Returns C3, C2 and C0 in place, and COMPARISON_FAILED.
  */
 export const compare80: SharedFunction = {
   name: 'x87Compare',
@@ -30,6 +33,7 @@ export const compare80: SharedFunction = {
     const a = readFloat80(f, f.param(0));
     const b = readFloat80(f, f.param(1));
     const [hasDenormal, allowsQuiet] = [f.param(2), f.param(3)];
+    const failed = f.local('i32');
     const unsupported = f.let(
       isUnsupported(a.exponent, a.significand).or(isUnsupported(b.exponent, b.significand)),
     );
@@ -40,26 +44,26 @@ export const compare80: SharedFunction = {
         .and(isQuiet(a.significand).eqz())
         .or(nanB.and(isQuiet(b.significand).eqz()));
       f.if(unsupported.or(signaling).or(allowsQuiet.eqz()), () => {
-        f.if(tools.call(raiseFlags, i32(STATUS_IE)), () => f.return(i32(NO_COMPARISON)));
+        f.return(tools.call(raiseFlags, i32(STATUS_IE)).ne(0).or(UNORDERED));
       });
       f.return(i32(UNORDERED));
     });
     f.if(hasDenormal.or(isDenormal(a)).or(isDenormal(b)), () => {
-      f.if(tools.call(raiseFlags, i32(STATUS_DE)), () => f.return(i32(NO_COMPARISON)));
+      f.set(failed, tools.call(raiseFlags, i32(STATUS_DE)).ne(0));
     });
-    f.if(a.significand.or(b.significand).eqz(), () => f.return(i32(STATUS_C3)));
-    f.if(a.sign.ne(b.sign), () => f.return(select(a.sign, i32(STATUS_C0), i32(0))));
+    f.if(a.significand.or(b.significand).eqz(), () => f.return(failed.or(STATUS_C3)));
+    f.if(a.sign.ne(b.sign), () => f.return(failed.or(select(a.sign, i32(STATUS_C0), i32(0)))));
     // A pseudo-denormal has the value of exponent 1.
     for (const x of [a, b]) {
       f.if(isDenormal(x).and(x.significand.ltS(0)), () => f.set(x.exponent, i32(1)));
     }
     f.if(a.exponent.eq(b.exponent).and(a.significand.eq(b.significand)), () =>
-      f.return(i32(STATUS_C3)),
+      f.return(failed.or(STATUS_C3)),
     );
     const isSmaller = a.exponent
       .ltU(b.exponent)
       .or(a.exponent.eq(b.exponent).and(a.significand.ltU(b.significand)));
-    f.return(select(isSmaller.xor(a.sign.ne(0)), i32(STATUS_C0), i32(0)));
+    f.return(failed.or(select(isSmaller.xor(a.sign.ne(0)), i32(STATUS_C0), i32(0))));
   },
 };
 

@@ -136,7 +136,7 @@ export function roundFloat80(x: Scaled, control: number): { bits: Float80Bits; f
     } else {
       flags |= STATUS_UE;
       biased += EXPONENT_ADJUSTMENT;
-      if (biased < 1) return { bits: signedZero(x.isNegative), flags: flags | STATUS_PE };
+      if (biased < 1) return { bits: signedZero(x.isNegative), flags: STATUS_UE | STATUS_PE };
     }
   } else if (biased >= EXPONENT_MAX) {
     const direction = (control >> CONTROL_ROUNDING_SHIFT) & 3;
@@ -150,7 +150,10 @@ export function roundFloat80(x: Scaled, control: number): { bits: Float80Bits; f
     }
     flags |= STATUS_OE;
     biased -= EXPONENT_ADJUSTMENT;
-    if (biased >= EXPONENT_MAX) return { bits: signedInfinity(x.isNegative), flags };
+    // Beyond even that (FSCALE): infinity in every direction, as processors do.
+    if (biased >= EXPONENT_MAX) {
+      return { bits: signedInfinity(x.isNegative), flags: STATUS_OE | STATUS_PE | STATUS_C1 };
+    }
   }
   return { bits: { significand, signExponent: sign | biased }, flags };
 }

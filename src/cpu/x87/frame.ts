@@ -42,7 +42,7 @@ export function beginWait(e: Emitter): void {
 }
 
 /** With CR0.NE the fault; without it the FERR# pin, and the instruction waits for the interrupt. */
-function raisePending(e: Emitter): void {
+export function raisePending(e: Emitter): void {
   e.f.if(
     e.loadState32(CR0).and(CR0_NE),
     () => e.raise(VECTOR_MF),

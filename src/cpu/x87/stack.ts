@@ -9,7 +9,7 @@ import { type FunctionBuilder, i32, i64, load, type Value } from '../../wasm/ind
 import type { SharedFunction } from '../emitter.ts';
 import { X87_EMPTY, X87_STATUS, X87_TOP } from '../state-layout.ts';
 import { raiseIfDenormal } from './float80-arithmetic.ts';
-import { compare80, NO_COMPARISON } from './float80-compare.ts';
+import { COMPARISON_FAILED, compare80 } from './float80-compare.ts';
 import { isDenormal, isNaN80, isQuiet, readFloat80, returnIfNaN } from './float80-operands.ts';
 import { roundToInteger, toFloat32, toFloat64, toInteger } from './float80-store.ts';
 import {
@@ -22,6 +22,7 @@ import {
   raiseFlags,
   STATUS_C1,
   STATUS_CONDITIONS,
+  STATUS_DE,
   STATUS_IE,
   STATUS_PE,
   STATUS_SF,
@@ -111,7 +112,10 @@ export const pushConverted: SharedFunction = {
     const pushed = f.let(physical(7));
     f.if(isEmpty(pushed).eqz(), () => f.return(tools.call(pushOverflow)));
     clearC1(f);
-    raiseIfDenormal(f, tools, hasDenormal);
+    // The number is loaded even if that is unmasked (seen on hosts).
+    f.if(hasDenormal, () => {
+      tools.call(raiseFlags, i32(STATUS_DE));
+    });
     const significand = f.local('i64');
     f.set(significand, significandAt(slot));
     const exponent = f.let(signExponentAt(slot));
@@ -185,23 +189,21 @@ export const compareTop: SharedFunction = {
     clearC1(f);
     f.if(isEmpty(top()).or(otherEmpty!), () => {
       const unmasked = tools.call(raiseFlags, i32(STATUS_IE | STATUS_SF));
-      f.if(unmasked, () => f.return(i32(NO_COMPARISON)));
-      f.return(i32(STATUS_CONDITIONS));
+      f.return(unmasked.ne(0).or(STATUS_CONDITIONS));
     });
     f.return(tools.call(compare80, slotOf(top()), slot!, hasDenormal!, allowsQuiet!));
   },
 };
 
-/** Writes a comparison's result to the condition codes. Returns 1 if there is none. */
+/** Writes a comparison's result to the condition codes. Returns 1 if it failed. */
 export const setConditions: SharedFunction = {
   name: 'x87SetConditions',
   params: ['i32'],
   result: 'i32',
   build(f) {
-    f.if(f.param(0).eq(NO_COMPARISON), () => f.return(i32(1)));
     const kept = statusWord().and(~STATUS_CONDITIONS);
-    f.store('i32', i32(0), kept.or(f.param(0)), X87_STATUS);
-    f.return(i32(0));
+    f.store('i32', i32(0), kept.or(f.param(0).and(STATUS_CONDITIONS)), X87_STATUS);
+    f.return(f.param(0).and(COMPARISON_FAILED));
   },
 };
 

@@ -1,0 +1,196 @@
+// The x87 rows against the host's own x87: results, status word, tags, and what reaches memory.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { fuzzOptions } from '../../../test/fuzz-options.ts';
+import {
+  createRandom,
+  randomBits64,
+  randomControl,
+  randomFloat80,
+} from '../../../test/x87/operands.ts';
+import {
+  createX87Machine,
+  OPERAND,
+  RAISED,
+  type X87Machine,
+} from '../../../test/x87/row-module.ts';
+import { SCRATCH, X87, X87_CONTROL, X87_EMPTY, X87_STATUS, X87_TOP } from '../state-layout.ts';
+
+const SOURCE = fileURLToPath(new URL('../../../test/x87/native.c', import.meta.url));
+const BUILD = fileURLToPath(new URL('../../../build/x87/', import.meta.url));
+const CASE_BYTES = 40;
+const RESULT_BYTES = 56;
+
+/** Operation number in native.c, row, index of ST(i), bytes of a memory operand. */
+const OPERATIONS: readonly [number, string, number, number?][] = [
+  [0, 'D8 C0+i', 1],
+  [1, 'D8 C8+i', 1],
+  [2, 'D8 E0+i', 1],
+  [3, 'D8 E8+i', 1],
+  [4, 'D8 F0+i', 1],
+  [5, 'D8 F8+i', 1],
+  [6, 'DE E8+i', 1],
+  [7, 'D9 FA', 0],
+  [8, 'D9 F8', 0],
+  [9, 'D9 F5', 0],
+  [10, 'D9 FD', 0],
+  [11, 'D9 FC', 0],
+  [12, 'D9 F4', 0],
+  [13, 'D8 D0+i', 1],
+  [14, 'DD E0+i', 1],
+  [15, 'D9 E5', 0],
+  [16, 'D9 E4', 0],
+  [17, 'D9 /3', 0, 4],
+  [18, 'DD /3', 0, 8],
+  [19, 'DF /3', 0, 2],
+  [20, 'DB /3', 0, 4],
+  [21, 'DF /7', 0, 8],
+  [22, 'DF /6', 0, 10],
+  [23, 'DF /4', 0, 10],
+  [24, 'D8 /0', 0, 4],
+  [25, 'DC /0', 0, 8],
+  [26, 'D8 /7', 0, 4],
+  [27, 'D9 /0', 0, 4],
+  [28, 'DD /0', 0, 8],
+  [29, 'DA /1', 0, 4],
+  [30, 'D8 /2', 0, 4],
+  [31, 'DE D9', 0],
+  [32, 'D9 E0', 0],
+  [33, 'D9 C8+i', 1],
+  [34, 'D8 C0+i', 3],
+  [35, 'D9 C0+i', 4],
+  [36, 'D9 EB', 0],
+  [37, 'D9 E9', 0],
+  [38, 'D9 /2', 0, 4],
+  [39, 'DF /5', 0, 8],
+  [40, 'DE /4', 0, 2],
+  [41, 'D9 C8+i', 3],
+];
+
+/** The program, or why there is none. */
+function buildNative(): { program: string } | { reason: string } {
+  if (process.arch !== 'x64') return { reason: `the host is ${process.arch}, not x64` };
+  const program = `${BUILD}native`;
+  try {
+    mkdirSync(BUILD, { recursive: true });
+    if (!existsSync(program) || statSync(program).mtimeMs < statSync(SOURCE).mtimeMs)
+      execFileSync('gcc', ['-O1', SOURCE, '-o', program], { stdio: 'pipe' });
+    return { program };
+  } catch (error) {
+    return { reason: `gcc cannot build test/x87/native.c: ${String(error).split('\n')[0]}` };
+  }
+}
+
+const native = buildNative();
+
+function randomCase(random: () => number, operation: number, isMemory: boolean): Uint8Array {
+  const bytes = new Uint8Array(CASE_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, operation, true);
+  view.setUint32(4, randomControl(random), true);
+  const [a, seA] = randomFloat80(random);
+  view.setBigUint64(8, a, true);
+  view.setUint16(16, seA, true);
+  const [b, seB] = random() & 7 ? randomFloat80(random, seA & 0x7fff) : [a, seA];
+  view.setBigUint64(24, b, true);
+  view.setUint16(32, seB, true);
+  if (isMemory) {
+    const bits = random() & 3 ? randomBits64(random) : 0x7ff0n << 48n;
+    view.setBigUint64(24, random() & 1 ? bits : bits & 0x807f_ffff_807f_ffffn, true);
+    if (random() % 4 === 0) view.setUint32(24, 0x7f80_0000 | (random() & 0x8000_0001), true);
+  }
+  if (operation === 23) {
+    for (let i = 24; i < 33; i++) bytes[i] = ((random() % 10) << 4) | (random() % 10);
+    bytes[33] = random() & 0x80;
+  }
+  return bytes;
+}
+
+/** Runs a case on the rows, and gives the record that native.c would. */
+function runRows(
+  machine: X87Machine,
+  bytes: Uint8Array,
+  pattern: string,
+  index: number,
+): Uint8Array {
+  const { state, view } = machine;
+  const input = new DataView(bytes.buffer, bytes.byteOffset);
+  machine.bytes.fill(0, X87, X87 + 128);
+  machine.bytes.fill(0, SCRATCH, SCRATCH + 64);
+  state.u8.fill(1, X87_EMPTY, X87_EMPTY + 6);
+  state.u8.fill(0, X87_EMPTY + 6, X87_EMPTY + 8);
+  state.set32(X87_TOP, 6);
+  state.set32(X87_STATUS, 0);
+  state.set32(X87_CONTROL, input.getUint32(4, true));
+  machine.bytes.set(bytes.subarray(8, 18), X87 + 6 * 16);
+  machine.bytes.set(bytes.subarray(24, 34), X87 + 7 * 16);
+  machine.bytes.set(bytes.subarray(24, 40), OPERAND);
+  view.setUint32(RAISED, 0, true);
+  machine.run(pattern, index);
+  const result = new Uint8Array(RESULT_BYTES);
+  const output = new DataView(result.buffer);
+  const top = state.get32(X87_TOP);
+  output.setUint32(0, state.get32(X87_STATUS) | (top << 11), true);
+  for (const i of [0, 1]) {
+    const slot = X87 + ((top + i) & 7) * 16;
+    result.set(machine.bytes.subarray(slot, slot + 10), 8 + i * 16);
+  }
+  result.set(machine.bytes.subarray(OPERAND, OPERAND + 16), 40);
+  return result;
+}
+
+const hex = (bytes: Uint8Array, at: number, size: number) =>
+  [...bytes.subarray(at, at + size)]
+    .reverse()
+    .map((b) => b.toString(16).padStart(2, '0'))
+    .join('');
+
+/** ST(0), ST(1), status and memory as people read them. */
+function describe(bytes: Uint8Array): string {
+  return [
+    `sw=${hex(bytes, 0, 2)}`,
+    `st0=${hex(bytes, 16, 2)}:${hex(bytes, 8, 8)}`,
+    `st1=${hex(bytes, 32, 2)}:${hex(bytes, 24, 8)}`,
+    `mem=${hex(bytes, 40, 10)}`,
+  ].join(' ');
+}
+
+function isEmptyIn(machine: X87Machine, index: number): boolean {
+  return machine.state.u8[X87_EMPTY + ((machine.state.get32(X87_TOP) + index) & 7)] === 1;
+}
+
+const { seed, numRuns } = fuzzOptions(400);
+for (const [operation, pattern, index, sizeBytes] of OPERATIONS) {
+  const title = `row ${pattern} (native operation ${operation}) does what the host's x87 does`;
+  test.skipIf('reason' in native)(title, async () => {
+    if ('reason' in native) return;
+    const machine = await createX87Machine();
+    const random = createRandom((seed ?? 1) + operation * 7919);
+    const cases = Array.from({ length: numRuns ?? 400 }, () =>
+      randomCase(random, operation, sizeBytes !== undefined),
+    );
+    const input = Buffer.concat(cases);
+    const { stdout, status } = spawnSync(native.program, { input, maxBuffer: 1 << 28 });
+    expect(status).toBe(0);
+    const differences: string[] = [];
+    cases.forEach((bytes, n) => {
+      const expected = new Uint8Array(stdout.subarray(n * RESULT_BYTES, (n + 1) * RESULT_BYTES));
+      const actual = runRows(machine, bytes, pattern, index);
+      // Bits of empty registers are compared too, but the tag word says less than X87_EMPTY.
+      expected.fill(0, 4, 8);
+      if (isEmptyIn(machine, 0)) for (const r of [expected, actual]) r.fill(0, 8, 24);
+      if (isEmptyIn(machine, 1)) for (const r of [expected, actual]) r.fill(0, 24, 40);
+      if (describe(expected) === describe(actual)) return;
+      differences.push(
+        `cw=${hex(bytes, 4, 2)} a=${hex(bytes, 16, 2)}:${hex(bytes, 8, 8)} ` +
+          `b=${hex(bytes, 32, 2)}:${hex(bytes, 24, 8)}\n` +
+          `  host ${describe(expected)}\n  ours ${describe(actual)}`,
+      );
+    });
+    const report = `${differences.length} of ${cases.length}, seed ${seed}\n`;
+    expect(differences.length, report + differences.slice(0, 12).join('\n')).toBe(0);
+  });
+}
