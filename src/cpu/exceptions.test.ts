@@ -232,6 +232,54 @@ test('a bad ring 0 stack is #TS or #SS with its selector, and nothing has change
   expect(where(board)).toEqual([0x08, 0x4000, 0x50, 0x8fec]);
 });
 
+// Expand-down with one push too little room: the error code alone does not fit.
+test('room for the error code is checked with the rest of the frame', () => {
+  const withStack = (limit: number) => {
+    const board = protectedBoard();
+    board.gate(IDT + 13 * 8, 0x08, 0x4000, 0x8e);
+    board.gate(IDT + 8 * 8, 0x08, 0x8888, 0x8e);
+    board.enterUser();
+    board.write32(0x3008, 0x50);
+    board.describe(0x50, 0, limit, 0x4097);
+    board.state.raiseException(13, 0);
+    return board;
+  };
+  const roomy = withStack(0x8fe7);
+  expect(roomy.processor.deliverPendingException()).toBe('ok');
+  expect(where(roomy)).toEqual([0x08, 0x4000, 0x50, 0x8fe8]);
+  const tight = withStack(0x8feb);
+  expect(tight.processor.deliverPendingException()).toBe('shutdown');
+  expect(tight.processor.shutdownReason).toContain('13, then 12 (error code 0x51)');
+});
+
+test('a page fault whose stack is not mapped ends in shutdown, CR2 at the stack', () => {
+  const board = protectedBoard();
+  const { state, processor } = board;
+  board.gate(IDT + 14 * 8, 0x08, 0x4000, 0x8e);
+  board.gate(IDT + 8 * 8, 0x08, 0x8888, 0x8e);
+  // The first 4 MiB as they are, by a large page; nothing else.
+  board.write32(0x10_0000, 0x83);
+  processor.movToCR(4, 0x10);
+  processor.movToCR(3, 0x10_0000);
+  processor.movToCR(0, 0x8000_0001);
+  state.setReg32(4, 0x80_0000);
+  processor.mmu.load8(0x90_0000);
+  expect([state.cr2, board.fault]).toEqual([0x90_0000, '14(0x0)']);
+  expect(processor.deliverPendingException()).toBe('shutdown');
+  expect(processor.shutdownReason).toContain('14, then 14 (error code 0x2), then 14');
+  expect(state.cr2).toBe(0x7f_fffc);
+  // With a task gate for #DF there is a stack again.
+  state.eip = 0x5000;
+  board.describe(0x58, 0x4000, 0x67, 0x0089);
+  board.write32(0x401c, 0x10_0000, 0x6600, 2);
+  board.write32(0x4038, 0xb000);
+  board.write32(0x4048, 0x10, 0x08, 0x10, 0x10, 0, 0, 0);
+  board.gate(IDT + 8 * 8, 0x58, 0, 0x85);
+  processor.mmu.load8(0x90_0000);
+  expect(processor.deliverPendingException()).toBe('ok');
+  expect([state.eip, state.reg32(4), board.read32(0xaffc)]).toEqual([0x6600, 0xaffc, 0]);
+});
+
 test('double fault: #GP whose handler is missing becomes #DF with error code 0', () => {
   const board = protectedBoard();
   const { state, processor } = board;
