@@ -209,7 +209,15 @@ export class DirtyMemory {
 
   /** Gives a harvest back: its pages are dirty again for its client, others stay as they are. */
   merge(harvest: DirtyHarvest): void {
-    for (const page of harvest.pages()) this.bytes[page] = this.bytes[page]! | harvest.client;
+    const { words, client, firstPageIndex } = harvest;
+    const { bytes } = this;
+    for (let index = 0; index < words.length; index++) {
+      const page = firstPageIndex + index * 32;
+      for (let word = words[index]!; word !== 0; word &= word - 1) {
+        const bit = 31 - Math.clz32(word & -word);
+        bytes[page + bit] = bytes[page + bit]! | client;
+      }
+    }
   }
 
   /** Calls `onRun` for each run of neighbouring dirty pages, in ascending order. */
