@@ -1,5 +1,19 @@
 # Segments, gates and privilege. SDM volume 3: 5.3 (limits), 5.4 (types), 5.5–5.8 (privilege), 6.12
 # (interrupts), volume 2: LAR, LSL, VERR, ARPL, far CALL, RET, IRET.
+# QEMU differs: byte behind the limit (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: doubleword across the limit (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: doubleword across the limit, ModRM form (as above)
+# QEMU differs: write across the limit (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: wrap at 4 GiB (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: expand-down: at the limit (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: expand-down: across the limit (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: 16-bit expand-down: beyond (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: 16-bit expand-down: across 64 KiB (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: read-only may not be written (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: code may not be written (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: use of null (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: its limit (TCG checks neither limits nor types of data accesses; SDM vol. 3, 5.3 and 5.5)
+# QEMU differs: LDT selector without LDT (TCG does not mind a null LDTR; SDM vol. 3, 3.5.1)
 #include "lib.inc"
 
 # Descriptors of this program, from 0x30 on.
@@ -71,6 +85,7 @@ main:
   FAULT "byte behind the limit", 13, 0, mov al, es:[0x10]
   RUNS "last doubleword", mov eax, es:[0x0c]
   FAULT "doubleword across the limit", 13, 0, mov eax, es:[0x0d]
+  FAULT "doubleword across the limit, ModRM form", 13, 0, mov ebx, es:[0x0d]
   FAULT "write across the limit", 13, 0, mov es:[0x0e], eax
   FAULT "wrap at 4 GiB", 13, 0, mov eax, es:[0xfffffffe]
   mov eax, DOWN
@@ -125,7 +140,7 @@ main:
   and dword ptr [gdt + SMALL + 4], ~0x100
   mov eax, SMALL
   mov es, eax
-  VALUE "accessed bit was set", dword ptr [gdt + SMALL + 4], 0x00409300
+  VALUE "accessed bit was set", "dword ptr [gdt + SMALL + 4]", 0x00409300
 
   # -- LDT
   mov eax, 4
@@ -202,7 +217,7 @@ main:
   jmp KCODE:offset 1f
 1:
   RESUME
-  VALUE "conforming code at privilege 0", dword ptr [scratch], CONFORMING
+  VALUE "conforming code at privilege 0", "dword ptr [scratch]", CONFORMING
   and dword ptr [gdt + CONFORMING + 4], ~0x8000
   FAULT "far jump to absent code", 11, CONFORMING, jmp CONFORMING:0
   or dword ptr [gdt + CONFORMING + 4], 0x8000
@@ -225,7 +240,7 @@ main:
   sub eax, offset kernel_stack_end
   VALUE "the stack came from the TSS", eax, 0
   # Data segments that privilege 3 may not use become null on the way down.
-  VALUE "DS became null by IRET", dword ptr [fault_ds], 0
+  VALUE "DS became null by IRET", "dword ptr [fault_ds]", 0
   mov dword ptr [user_code], offset user_hlt
   call to_user
   REPORT "HLT", 13, 0
@@ -246,10 +261,10 @@ main:
   REPORT "INT 40, DPL 3", 0x40, 0
   mov dword ptr [user_code], offset user_int41
   call to_user
-  REPORT "INT 41, DPL 0", 13, 0x41 * 8 + 2
+  REPORT "INT 41, DPL 0", 13, "0x41 * 8 + 2"
   mov dword ptr [user_code], offset user_int42
   call to_user
-  REPORT "INT 42, not present", 11, 0x42 * 8 + 2
+  REPORT "INT 42, not present", 11, "0x42 * 8 + 2"
   mov dword ptr [user_code], offset user_jump0
   call to_user
   REPORT "far jump to kernel code", 13, KCODE
@@ -257,21 +272,21 @@ main:
   call to_user
   REPORT "far jump to conforming code", 3, 0
   mov eax, [fault_cs]
-  VALUE "privilege stays", eax, CONFORMING + 3
+  VALUE "privilege stays", eax, "CONFORMING + 3"
   mov dword ptr [user_code], offset user_gate0
   call to_user
   REPORT "call gate of DPL 0", 13, CALLGATE0
   mov dword ptr [user_code], offset user_gate_absent
   call to_user
-  REPORT "absent call gate", 13, ABSENTGATE
+  REPORT "absent call gate", 11, ABSENTGATE
   mov dword ptr [user_code], offset user_gate
   call to_user
   REPORT "call gate and back", 3, 0
-  VALUE "first parameter", dword ptr [gate_first], 0x1111
-  VALUE "second parameter", dword ptr [gate_second], 0x2222
-  VALUE "CS in the gate", dword ptr [gate_cs], KCODE
-  VALUE "SS in the gate", dword ptr [gate_ss], KDATA
-  VALUE "caller's SS on the new stack", dword ptr [gate_old_ss], UDATA
+  VALUE "first parameter", "dword ptr [gate_first]", 0x1111
+  VALUE "second parameter", "dword ptr [gate_second]", 0x2222
+  VALUE "CS in the gate", "dword ptr [gate_cs]", KCODE
+  VALUE "SS in the gate", "dword ptr [gate_ss]", KDATA
+  VALUE "caller's SS on the new stack", "dword ptr [gate_old_ss]", UDATA
   mov eax, [fault_esp]
   sub eax, offset user_stack_end
   VALUE "RETF 8 released the parameters on both stacks", eax, 0
