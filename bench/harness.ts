@@ -1,5 +1,5 @@
-// A small harness. Every variant runs in a process of its own, because variants that share one spoil
-// each other's type feedback; nine samples, of which minimum, median and maximum are printed.
+// A small harness. Every variant runs in a process of its own, because variants that share one
+// spoil each other's type feedback; nine samples, of which minimum, median and maximum are printed.
 //
 // A benchmark file calls `variant` for each of its variants. `run.ts` asks it for their names with
 // --list, then starts it once for each with --variant NAME, and prints what comes back as JSON.

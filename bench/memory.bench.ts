@@ -1,8 +1,8 @@
 // What guest memory costs beside what it cannot beat: plain typed arrays and plain loops.
-// Loads and stores walk 4 MiB by a page plus four bytes, so that every TLB row is used and none twice
-// running. Dirty scans cover 1 GiB of RAM. A map of n regions is half RAM windows, half I/O (at most
-// 400: there are 508 memory types), each a page, and one region is moved, so that all is rendered
-// anew and the page map changes by difference; "from nothing" maps all of them.
+// Loads and stores walk 4 MiB by a page plus four bytes, so that every TLB row is used and none
+// twice running. Dirty scans cover 1 GiB of RAM. A map of n regions is half RAM windows, half I/O
+// (at most 400: there are 508 memory types), each a page, and one region is moved, so that all is
+// rendered anew and the page map changes by difference; "from nothing" maps all of them.
 
 import {
   DIRTY_ALL,

@@ -42,7 +42,8 @@ function formatRow(result: Measurement, all: readonly Measurement[]): string {
   const bound = all.find((other) => other.name === result.lowerBound);
   const ratio =
     bound === undefined ? '' : `${(result.medianNs / bound.medianNs).toFixed(1)} × ${bound.name}`;
-  return `${result.name.padEnd(36)} ${times.join(' ')} ${String(result.n).padStart(3)} ${rate.padStart(14)}  ${ratio}`;
+  const columns = [times.join(' '), String(result.n).padStart(3), rate.padStart(14)];
+  return `${result.name.padEnd(36)} ${columns.join(' ')}  ${ratio}`;
 }
 
 function main(args: readonly string[]): number {

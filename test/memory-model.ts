@@ -1,5 +1,6 @@
-// Random region trees with a naive model beside them: what a byte shows is asked of the tree byte by
-// byte, from the top down, instead of painting ranges. Offsets and sizes are multiples of 8 bytes.
+// Random region trees with a naive model beside them: what a byte shows is asked of the tree byte
+// by byte, from the top down, instead of painting ranges. Offsets and sizes are multiples of 8
+// bytes.
 
 import fc from 'fast-check';
 import { GuestMemory, type IoOps, MemoryError, MemoryRegion } from '../src/memory/index.ts';

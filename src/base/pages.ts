@@ -1,6 +1,6 @@
-// Page arithmetic, also above 4 GiB. JavaScript's `&` keeps the low 32 bits of any integer up to 2^53
-// exactly, so it may take the offset within a page; but `>>>`, and `&` with a mask of high bits, cut
-// an address to 32 bits. That is why addresses become page numbers here and nowhere else.
+// Page arithmetic, also above 4 GiB. JavaScript's `&` keeps the low 32 bits of any integer up to
+// 2^53 exactly, so it may take the offset within a page; but `>>>`, and `&` with a mask of high
+// bits, cut an address to 32 bits. That is why addresses become page numbers here and nowhere else.
 
 /** Bits of the offset within a page. */
 export const PAGE_BITS = 12;

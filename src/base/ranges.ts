@@ -1,7 +1,8 @@
-// Half-open ranges of addresses, stated as (start, size). No function here adds a start to a size: an
-// end at the very top of a space (2^32, 2^52, 2^64) wraps to zero in most languages and is rounded in
-// this one, and that crashed the KVM code that the seed document mends. Differences are exact.
-// All numbers are integers from 0 to 2^53; `start + size` must be at most 2^53, and is never computed.
+// Half-open ranges of addresses, stated as (start, size). No function here adds a start to a size:
+// an end at the very top of a space (2^32, 2^52, 2^64) wraps to zero in most languages and is
+// rounded in this one, and that crashed the KVM code that the seed document mends. Differences are
+// exact. All numbers are integers from 0 to 2^53; `start + size` must be at most 2^53, and is never
+// computed.
 
 /** Largest end of a range: above it integers are no longer exact. */
 export const RANGE_END_MAX = 2 ** 53;

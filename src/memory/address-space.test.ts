@@ -53,7 +53,7 @@ test('accesses to nothing read as ones, are ignored, counted and reported', () =
   }
 });
 
-test('failure 35: an access across RAM, a device and a hole goes byte by byte where it belongs', () => {
+test('failure 35: each byte of an access across RAM, a device and a hole is put right', () => {
   const { memory, space } = create(1);
   const { ops, bytes } = byteDevice(3);
   memory.root.addSubregion(PAGE, MemoryRegion.io('device', 3, ops));
@@ -107,7 +107,7 @@ test('failure 37: writes to ROM change nothing and mark nothing', () => {
   expect(memory.codePages.hasCode(rom.ramOffset, 1)).toBe(false);
 });
 
-test('failure 37: a ROMD region reads memory until its mode is switched, and calls back on writes', () => {
+test('failure 37: ROMD reads memory until its mode is switched, and calls back on writes', () => {
   const { memory, space } = create();
   const block = memory.ramList.allocFrom({ name: 'flash', bytes: new Uint8Array(PAGE).fill(7) });
   const calls: string[] = [];

@@ -44,6 +44,7 @@ export type UnassignedListener = (
 /** A write to ROM, which changed nothing. */
 export type ROMWriteListener = (gpa: number, sizeBytes: number, value: number | undefined) => void;
 
+/** What an address space is made of. */
 export interface AddressSpaceOptions {
   /** Such as `memory` or `I/O`. */
   readonly name: string;
@@ -296,7 +297,7 @@ export class AddressSpace {
     this.#map.removeListener(listener);
   }
 
-  /** Has accelerators bring their dirty logs into `DirtyMemory`, of all sections that are logged. */
+  /** Has accelerators bring their dirty logs of all logged sections into `DirtyMemory`. */
   syncDirtyLog(): void {
     this.#map.syncDirtyLog();
   }

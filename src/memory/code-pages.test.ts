@@ -46,7 +46,7 @@ test('a store to a line without code drops nothing, and the page stays slow', ()
   expect(dirty.bytes[1]).toBe(DIRTY_ALL & ~DIRTY_CODE);
 });
 
-test('failure 28: a store to a line with code reports whole lines, then the page is fast again', () => {
+test('failure 28: a store to a line with code reports whole lines, then the page is fast', () => {
   const { dirty, codePages, ramWrites, dropped } = create(4);
   codePages.addLines(PAGE, 256);
   ramWrites.note(PAGE + 130, 1);

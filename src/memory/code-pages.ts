@@ -1,5 +1,5 @@
-// Which 128-byte lines of RAM hold code that somebody decoded or translated (design section 5). Keyed
-// by RAM offset, so that aliases, mirrors, DMA and the debugger all count.
+// Which 128-byte lines of RAM hold code that somebody decoded or translated (design section 5).
+// Keyed by RAM offset, so that aliases, mirrors, DMA and the debugger all count.
 
 import { assert } from '../base/errors.ts';
 import { hex } from '../base/hex.ts';
@@ -30,7 +30,7 @@ export class CodePages {
   readonly #listeners: InvalidateListener[] = [];
   #dirty: DirtyMemory | undefined;
 
-  /** @throws {RangeError} if the masks do not lie in `buffer`, or `offset` is not a multiple of 4 */
+  /** @throws {RangeError} if the masks do not lie in `buffer`, aligned to 4 bytes */
   constructor(options: {
     buffer: ArrayBufferLike;
     offset: number;
@@ -105,8 +105,8 @@ export class CodePages {
   }
 
   /**
-   * Drops the code on every line that the range touches. Listeners are told whole lines, because the
-   * bits of whole lines go, cut at page ends, and only if one of them holds code.
+   * Drops the code on every line that the range touches. Listeners are told whole lines, because
+   * the bits of whole lines go, cut at page ends, and only if one of them holds code.
    */
   invalidate(ramOffset: number, sizeBytes: number): void {
     this.#forEachPage(ramOffset, sizeBytes, (page, lines, start, size) => {

@@ -72,7 +72,7 @@ export class DirtyMemory {
   #codeMasks: Uint32Array | undefined;
   readonly #cleanListeners: CleanListener[] = [];
 
-  /** @throws {RangeError} if the bytes do not lie in `buffer`, or `offset` is not a multiple of 4 */
+  /** @throws {RangeError} if the bytes do not lie in `buffer`, aligned to 4 bytes */
   constructor(options: { buffer: ArrayBufferLike; offset: number; pageCount: number }) {
     const { buffer, offset, pageCount } = options;
     if (
@@ -174,7 +174,7 @@ export class DirtyMemory {
     return harvest;
   }
 
-  /** Moves the client's bits of pages [first, end) to `taken`, where bit 0 is page `first & ~31`. */
+  /** Moves the client's bits of pages [first, end) to `taken`; its bit 0 is page `first & ~31`. */
   #take(first: number, end: number, client: number, taken: Uint32Array): void {
     const { bytes } = this;
     const words = this.#words;
@@ -232,7 +232,7 @@ export class DirtyMemory {
     }
   }
 
-  /** First page in [page, end) with one of `bits`, or −1; four clean pages are skipped at a time. */
+  /** First page in [page, end) with one of `bits`, or −1; clean pages are skipped by fours. */
   #next(page: number, end: number, bits: number): number {
     const bytes = this.bytes;
     const words = this.#words;

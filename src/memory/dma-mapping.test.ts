@@ -14,7 +14,7 @@ function create() {
   return { memory, space: memory.addressSpace, block, device: bytes };
 }
 
-test('RAM is mapped directly; what is between is bounced, read at once and written at unmap', () => {
+test('RAM is mapped directly; what is between is bounced: read at once, written at unmap', () => {
   const { space, block, device } = create();
   device.set([1, 2, 3]);
   block.bytes[2 * PAGE - 1] = 9;

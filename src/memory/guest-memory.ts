@@ -20,6 +20,7 @@ export interface GuestMemoryLayout {
   readonly totalBytes: number;
 }
 
+/** How much memory, and where. */
 export interface GuestMemoryOptions {
   /** Size of the RAM offset space: all blocks together, whole pages. */
   readonly ramCapacityBytes: number;

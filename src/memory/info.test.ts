@@ -5,6 +5,8 @@ import { GuestMemory } from './guest-memory.ts';
 import { formatDirty, formatFlatView, formatRAMBlocks, formatTLB, formatTree } from './info.ts';
 import { MemoryRegion } from './memory-region.ts';
 
+const RANGE = '0000000000000000-000000000000ffff';
+
 function create() {
   const memory = new GuestMemory({ ramCapacityBytes: 32 * PAGE, addressSpaceBytes: 2 ** 32 });
   const { ramList, root } = memory;
@@ -23,7 +25,7 @@ function create() {
 test('info mtree', () => {
   expect(formatTree([create().addressSpace])).toBe(`address-space: memory
   0000000000000000-00000000ffffffff (prio 0, i/o): system
-    0000000000000000-000000000000ffff (prio 0, ram): alias ram-below-4g @pc.ram 0000000000000000-000000000000ffff
+    0000000000000000-000000000000ffff (prio 0, ram): alias ram-below-4g @pc.ram ${RANGE}
     000000000000a000-000000000000bfff (prio 1, i/o): vga-lowmem
     00000000fed00000-00000000fed003ff (prio 0, i/o): hpet [disabled]
     00000000ffffe000-00000000ffffffff (prio 0, rom): pc.bios

@@ -1,5 +1,5 @@
-// Listings for a monitor, in the layout of QEMU's `info mtree`, `info mtree -f`, `info ramblock` and
-// `info tlb`. Each returns text that ends in a newline.
+// Listings for a monitor, in the layout of QEMU's `info mtree`, `info mtree -f`, `info ramblock`
+// and `info tlb`. Each returns text that ends in a newline.
 
 import { formatSize, hexDigits } from '../base/hex.ts';
 import { PAGE_SIZE } from '../base/pages.ts';
@@ -111,8 +111,8 @@ export function formatRAMBlocks(ramList: RAMList): string {
 }
 
 /**
- * `info tlb`: linear page, guest-physical page, and letters: G global, U the user table, R readable,
- * W writable, D stores hit (all clients have seen them), O ROM, I device, T watched.
+ * `info tlb`: linear page, guest-physical page, and letters: G global, U the user table, R
+ * readable, W writable, D stores hit (all clients have seen them), O ROM, I device, T watched.
  */
 export function formatTLB(tlb: SoftTLB): string {
   const lines: string[] = [];

@@ -175,7 +175,7 @@ export class IoMemoryTable {
       throw new MemoryError(
         'TABLE_FULL',
         `Cannot register I/O memory as at most ` +
-          `${IO_MEM_TYPE_COUNT - IO_MEM_FIRST_DEVICE_INDEX} types may exist at once: all are in use`,
+          `${IO_MEM_TYPE_COUNT - IO_MEM_FIRST_DEVICE_INDEX} types may be in use at once: all are`,
       );
     const entry = new IoMemory(ops, opaque, index, flags & (IO_MEM_ROMD | IO_MEM_SUBPAGE));
     this.#entries[index] = entry;

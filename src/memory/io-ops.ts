@@ -18,8 +18,8 @@ export interface IoOps {
   readonly valid?: IoSizes;
   /**
    * What the callbacks implement: wider accesses are split; for narrower ones an aligned access of
-   * `minBytes` is made and cut, and a narrow write is first joined with what is read there. A device
-   * whose reads have side effects sets `valid.minBytes` instead. Default 1 to 4 bytes.
+   * `minBytes` is made and cut, and a narrow write is first joined with what is read there. A
+   * device whose reads have side effects sets `valid.minBytes` instead. Default 1 to 4 bytes.
    */
   readonly impl?: IoSizes;
 }

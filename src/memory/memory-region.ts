@@ -25,9 +25,9 @@ interface RegionFields {
 /**
  * A piece of a memory map: memory, a device, a window into another region, or a container of such.
  *
- * A region lies in at most one container; aliases show it elsewhere. Among siblings that overlap the
- * higher priority wins, and the later added one if they are equal; priorities mean nothing outside
- * their container. What a container does not cover shows what lies below the container.
+ * A region lies in at most one container; aliases show it elsewhere. Among siblings that overlap
+ * the higher priority wins, and the later added one if they are equal; priorities mean nothing
+ * outside their container. What a container does not cover shows what lies below the container.
  * Every change takes effect at once, or at the end of a `transaction`.
  */
 export class MemoryRegion {
@@ -212,14 +212,14 @@ export class MemoryRegion {
   setRomdMode(isOn: boolean): void {
     if (this.kind !== 'romd')
       throw new TypeError(
-        `Cannot set ROMD mode of region "${this.name}" as it must be a romd region: it is ${this.kind}`,
+        `Cannot set ROMD mode of "${this.name}" as it must be a romd region: it is ${this.kind}`,
       );
     if (this.#isRomdMode === isOn) return;
     this.#isRomdMode = isOn;
     this.#changed();
   }
 
-  /** Makes RAM below this region, seen through it, read-only: what a chip set does to shadow RAM. */
+  /** Makes RAM seen through this region read-only: what a chip set does to shadow RAM. */
   setReadOnly(isReadOnly: boolean): void {
     if (this.#isReadOnly === isReadOnly) return;
     this.#isReadOnly = isReadOnly;

@@ -91,7 +91,7 @@ export class PhysDispatch {
     return encodePhysOffset(ramOffset, section.io!.memType | IO_MEM_ROMD);
   }
 
-  /** |region_offset| of the page that holds `gpa`: what its low bits are added to for a callback. */
+  /** |region_offset| of the page that holds `gpa`: what its low bits are added to. */
   regionOffset(gpa: number): number {
     const start = pageStart(gpa);
     const value = this.map.find(pageIndex(gpa));

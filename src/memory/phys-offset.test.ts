@@ -58,7 +58,7 @@ test('| 0 | mem_type_index | flags |: I/O pages have no high_addr', () => {
   expect(isReadFromRAM(physOffset)).toBe(false);
 });
 
-test('| high_addr | mem_type_index | flags |: ROMD keeps the RAM offset that reads come from', () => {
+test('| high_addr | mem_type_index | flags |: ROMD keeps the RAM offset of its reads', () => {
   const physOffset = encodePhysOffset(0xabcd_e000, encodeMemType(7, IO_MEM_ROMD));
   expect(physOffset).toBe(0xabcd_e000 + 7 * 8 + 1);
   expect([highAddressOf(physOffset), memTypeIndexOf(physOffset)]).toEqual([0xabcd_e000, 7]);

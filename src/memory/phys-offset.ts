@@ -5,8 +5,8 @@
 //   |         high_addr          | mem_type_index | flags |
 //   +----------------------------+----------------+-------+
 //
-// high_addr is the page's RAM offset for RAM, ROM and ROMD pages, and 0 for all others. A RAM page is
-// its bare RAM offset, because IO_MEM_RAM is 0. Values are unsigned 32-bit numbers.
+// high_addr is the page's RAM offset for RAM, ROM and ROMD pages, and 0 for all others. A RAM page
+// is its bare RAM offset, because IO_MEM_RAM is 0. Values are unsigned 32-bit numbers.
 
 /** Bits of the flags below the index. */
 export const IO_MEM_SHIFT = 3;
@@ -47,6 +47,7 @@ export function memTypeOf(physOffset: number): number {
   return physOffset & MEM_TYPE_MASK;
 }
 
+/** The number of a memory type, 0–511. */
 export function memTypeIndexOf(physOffset: number): number {
   return (physOffset & MEM_TYPE_MASK) >>> IO_MEM_SHIFT;
 }

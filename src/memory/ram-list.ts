@@ -108,7 +108,7 @@ export class RAMList {
       );
     if (!isCount(usedBytes) || usedBytes === 0)
       throw new RangeError(
-        `Cannot allocate RAM block "${id}" as its size must be a positive integer: got ${usedBytes}`,
+        `Cannot allocate RAM block "${id}" as its size must be positive: ${usedBytes}`,
       );
     if (this.byId(id) !== undefined)
       throw new MemoryError(

@@ -1,5 +1,6 @@
-// The one door through which every writer of RAM reports: slow-path stores, DMA, the debugger, loading
-// of snapshots. A writer that goes around it leaves stale code and pages missing from snapshots.
+// The one door through which every writer of RAM reports: slow-path stores, DMA, the debugger,
+// loading of snapshots. A writer that goes around it leaves stale code and pages missing from
+// snapshots.
 
 import { PAGE_BITS, PAGE_OFFSET_MASK, PAGE_SIZE } from '../base/pages.ts';
 import { type CodePages, lineMask } from './code-pages.ts';

@@ -1,5 +1,5 @@
-// Follows a region tree on behalf of an address space: renders it when it changed, keeps the page map
-// by difference, and tells listeners, in an order that loses no dirty bit.
+// Follows a region tree on behalf of an address space: renders it when it changed, keeps the page
+// map by difference, and tells listeners, in an order that loses no dirty bit.
 
 import { MemoryError } from './errors.ts';
 import { FlatView, type MemorySection, SECTION_IO, SECTION_RAM } from './flat-view.ts';

@@ -67,7 +67,7 @@ test('rows say what may be done: no write, nothing, watched', () => {
   expect([...tlb.entries()][0]).toMatchObject({ readFlags: TLB_WATCH, writeFlags: TLB_WATCH });
 });
 
-test('failure 3: clearing any client’s bit makes the next store slow, and it sets the bit again', () => {
+test('failure 3: clearing a bit makes the next store slow, and that sets the bit again', () => {
   const { memory, tlb, store, fill } = create();
   const { dirty, ramWrites } = memory;
   for (const client of [DIRTY_VGA, DIRTY_MIGRATION]) {

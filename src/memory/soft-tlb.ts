@@ -6,7 +6,8 @@
 //   [4]  write tag   the same, for stores
 //   [8]  addend      (linear + addend) mod 2^32 is the byte of the buffer
 //   [12] guest-physical page number, gpa / 4096 (its low 32 bits)
-// Row of an address: (linear >>> 12) & (rowCount − 1). A hit: tag == (linear + size − 1) & 0xfffff000.
+// Row of an address: (linear >>> 12) & (rowCount − 1). A hit: tag == (linear + size − 1) &
+// 0xfffff000.
 
 import { hex } from '../base/hex.ts';
 import { PAGE_BITS, PAGE_OFFSET_MASK, pageAddress, pageIndex } from '../base/pages.ts';
@@ -188,8 +189,8 @@ export class SoftTLB implements MemoryListener {
 
   /**
    * Fills the row of `linear` with what the address space has behind the page at `gpaPageStart`.
-   * RAM is read and written directly; its write tag has TLB_NOTDIRTY while any client wants to know.
-   * ROM and ROMD are read directly. All else has TLB_IO in both tags.
+   * RAM is read and written directly; its write tag has TLB_NOTDIRTY while any client wants to
+   * know. ROM and ROMD are read directly. All else has TLB_IO in both tags.
    * @param flags TLB_WATCH, to be put in both tags
    */
   fill(
