@@ -115,18 +115,20 @@ function operandOf(e: RowEmitter, kind: string): Operand {
 }
 
 /** All x87 rows in one module. */
-export async function createX87Machine(): Promise<X87Machine> {
+export function createX87Machine(): X87Machine {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 1);
   const memory = new WebAssembly.Memory({ initial: 1 });
   const state = new CPUState(memory.buffer);
   const methods = x87Methods(state);
   const imported = new Map<string, FunctionReference>();
-  for (const name of Object.keys(methods)) {
-    const takesSize = /packEnvironment$/i.test(name);
+  for (const [name, method] of Object.entries(methods)) {
     imported.set(
       name,
-      module.importFunction('env', name, { params: takesSize ? ['i32'] : [], results: ['i32'] }),
+      module.importFunction('env', name, {
+        params: method.length ? ['i32'] : [],
+        results: ['i32'],
+      }),
     );
   }
   const built = new Map<string, FunctionReference>();
@@ -152,9 +154,10 @@ export async function createX87Machine(): Promise<X87Machine> {
     });
     module.exportFunction(row.pattern, reference);
   }
-  const { instance } = (await WebAssembly.instantiate(module.toBytes(), {
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module.toBytes()), {
     env: { memory, ...methods },
-  })) as unknown as { instance: { exports: Record<string, (index: number) => void> } };
+  });
+  const functions = exports as Record<string, (index: number) => void>;
   const bytes = new Uint8Array(memory.buffer);
   methods.x87Initialize!();
   state.setWide(CR0, 0x21);
@@ -162,6 +165,6 @@ export async function createX87Machine(): Promise<X87Machine> {
     state,
     bytes,
     view: new DataView(memory.buffer),
-    run: (pattern, index = 0) => instance.exports[pattern]!(index),
+    run: (pattern, index = 0) => functions[pattern]!(index),
   };
 }

@@ -9,7 +9,8 @@ import { extract, remainder, scale } from './remainder.ts';
 import { f2xm1, fcos, fpatan, fptan, fsin, fsincos, fyl2x, fyl2xp1 } from './transcendental.ts';
 
 /**
- * Methods for the engine's imports: i32 arguments, i32 result, 0 where nothing is to be said.
+ * Methods for the engine's imports: as many i32 arguments as each declares, i32 result
+ * (0: nothing is to be said).
  *
  * @param raiseFERR asserts the FERR# pin (IRQ 13 in a PC) when CR0.NE = 0 and an unmasked exception
  * waits; the instruction then repeats until the interrupt is taken. Without it #MF is raised.
@@ -19,11 +20,9 @@ export function x87Methods(
   raiseFERR?: () => void,
 ): Record<string, (...args: number[]) => number> {
   const x87 = new X87Registers(state);
-  const done = (action: (...args: number[]) => void) => {
-    return (...args: number[]): number => {
-      action(...args);
-      return 0;
-    };
+  const done = (action: () => void) => (): number => {
+    action();
+    return 0;
   };
   return {
     x87Ferr: done(() => {

@@ -1,28 +1,23 @@
-// The x87 rows against the host's own x87: results, status word, tags, and what reaches memory.
+// The x87 rows against the host's own x87: results, status word, and what reaches memory.
 
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, statSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { fuzzOptions } from '../../../test/fuzz-options.ts';
+import {
+  CASE_BYTES,
+  describe,
+  hex,
+  isEmptyIn,
+  native,
+  runNative,
+  runRows,
+} from '../../../test/x87/native.ts';
 import {
   createRandom,
   randomBits64,
   randomControl,
   randomFloat80,
 } from '../../../test/x87/operands.ts';
-import {
-  createX87Machine,
-  OPERAND,
-  RAISED,
-  type X87Machine,
-} from '../../../test/x87/row-module.ts';
-import { SCRATCH, X87, X87_CONTROL, X87_EMPTY, X87_STATUS, X87_TOP } from '../state-layout.ts';
-
-const SOURCE = fileURLToPath(new URL('../../../test/x87/native.c', import.meta.url));
-const BUILD = fileURLToPath(new URL('../../../build/x87/', import.meta.url));
-const CASE_BYTES = 40;
-const RESULT_BYTES = 56;
+import { createX87Machine } from '../../../test/x87/row-module.ts';
 
 /** Operation number in native.c, row, index of ST(i), bytes of a memory operand. */
 const OPERATIONS: readonly [number, string, number, number?][] = [
@@ -70,22 +65,6 @@ const OPERATIONS: readonly [number, string, number, number?][] = [
   [41, 'D9 C8+i', 3],
 ];
 
-/** The program, or why there is none. */
-function buildNative(): { program: string } | { reason: string } {
-  if (process.arch !== 'x64') return { reason: `the host is ${process.arch}, not x64` };
-  const program = `${BUILD}native`;
-  try {
-    mkdirSync(BUILD, { recursive: true });
-    if (!existsSync(program) || statSync(program).mtimeMs < statSync(SOURCE).mtimeMs)
-      execFileSync('gcc', ['-O1', SOURCE, '-o', program], { stdio: 'pipe' });
-    return { program };
-  } catch (error) {
-    return { reason: `gcc cannot build test/x87/native.c: ${String(error).split('\n')[0]}` };
-  }
-}
-
-const native = buildNative();
-
 function randomCase(random: () => number, operation: number, isMemory: boolean): Uint8Array {
   const bytes = new Uint8Array(CASE_BYTES);
   const view = new DataView(bytes.buffer);
@@ -109,75 +88,20 @@ function randomCase(random: () => number, operation: number, isMemory: boolean):
   return bytes;
 }
 
-/** Runs a case on the rows, and gives the record that native.c would. */
-function runRows(
-  machine: X87Machine,
-  bytes: Uint8Array,
-  pattern: string,
-  index: number,
-): Uint8Array {
-  const { state, view } = machine;
-  const input = new DataView(bytes.buffer, bytes.byteOffset);
-  machine.bytes.fill(0, X87, X87 + 128);
-  machine.bytes.fill(0, SCRATCH, SCRATCH + 64);
-  state.u8.fill(1, X87_EMPTY, X87_EMPTY + 6);
-  state.u8.fill(0, X87_EMPTY + 6, X87_EMPTY + 8);
-  state.set32(X87_TOP, 6);
-  state.set32(X87_STATUS, 0);
-  state.set32(X87_CONTROL, input.getUint32(4, true));
-  machine.bytes.set(bytes.subarray(8, 18), X87 + 6 * 16);
-  machine.bytes.set(bytes.subarray(24, 34), X87 + 7 * 16);
-  machine.bytes.set(bytes.subarray(24, 40), OPERAND);
-  view.setUint32(RAISED, 0, true);
-  machine.run(pattern, index);
-  const result = new Uint8Array(RESULT_BYTES);
-  const output = new DataView(result.buffer);
-  const top = state.get32(X87_TOP);
-  output.setUint32(0, state.get32(X87_STATUS) | (top << 11), true);
-  for (const i of [0, 1]) {
-    const slot = X87 + ((top + i) & 7) * 16;
-    result.set(machine.bytes.subarray(slot, slot + 10), 8 + i * 16);
-  }
-  result.set(machine.bytes.subarray(OPERAND, OPERAND + 16), 40);
-  return result;
-}
-
-const hex = (bytes: Uint8Array, at: number, size: number) =>
-  [...bytes.subarray(at, at + size)]
-    .reverse()
-    .map((b) => b.toString(16).padStart(2, '0'))
-    .join('');
-
-/** ST(0), ST(1), status and memory as people read them. */
-function describe(bytes: Uint8Array): string {
-  return [
-    `sw=${hex(bytes, 0, 2)}`,
-    `st0=${hex(bytes, 16, 2)}:${hex(bytes, 8, 8)}`,
-    `st1=${hex(bytes, 32, 2)}:${hex(bytes, 24, 8)}`,
-    `mem=${hex(bytes, 40, 10)}`,
-  ].join(' ');
-}
-
-function isEmptyIn(machine: X87Machine, index: number): boolean {
-  return machine.state.u8[X87_EMPTY + ((machine.state.get32(X87_TOP) + index) & 7)] === 1;
-}
-
 const { seed, numRuns } = fuzzOptions(400);
 for (const [operation, pattern, index, sizeBytes] of OPERATIONS) {
   const title = `row ${pattern} (native operation ${operation}) does what the host's x87 does`;
-  test.skipIf('reason' in native)(title, async () => {
+  test.skipIf('reason' in native)(title, () => {
     if ('reason' in native) return;
-    const machine = await createX87Machine();
+    const machine = createX87Machine();
     const random = createRandom((seed ?? 1) + operation * 7919);
     const cases = Array.from({ length: numRuns ?? 400 }, () =>
       randomCase(random, operation, sizeBytes !== undefined),
     );
-    const input = Buffer.concat(cases);
-    const { stdout, status } = spawnSync(native.program, { input, maxBuffer: 1 << 28 });
-    expect(status).toBe(0);
+    const results = runNative(native.program, cases);
     const differences: string[] = [];
     cases.forEach((bytes, n) => {
-      const expected = new Uint8Array(stdout.subarray(n * RESULT_BYTES, (n + 1) * RESULT_BYTES));
+      const expected = results[n]!;
       const actual = runRows(machine, bytes, pattern, index);
       // Bits of empty registers are compared too, but the tag word says less than X87_EMPTY.
       expected.fill(0, 4, 8);
