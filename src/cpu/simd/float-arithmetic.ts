@@ -1,14 +1,15 @@
 // Addition, subtraction, multiplication, division and square root of SSE: WebAssembly's own operation
 // where that is surely the same, else the soft-float function of each lane.
 //
-// Surely the same means: MXCSR rounds to nearest, masks everything, has neither DAZ nor FTZ, and PE
-// is set already; no operand is denormal, and the result is a normal number above the smallest one,
-// or a zero that is exact. Then no operand was a NaN or infinite, or it cannot have mattered, and
-// PE, which is sticky, is the only flag that can have been raised.
+// Surely the same means: MXCSR rounds to nearest, masks everything, and has neither DAZ nor FTZ; no
+// operand is denormal, and the result is a normal number above the smallest one, or a zero that is
+// exact. Then no operand was a NaN or infinite, or it cannot have mattered, and PE is the only flag
+// that can have been raised. It is sticky: either it is set already, or the result must be exact.
 
 import {
   constantOf,
   type FunctionBuilder,
+  i32,
   laneOp,
   op,
   type Value,
@@ -17,7 +18,7 @@ import {
 import type { SharedFunction, SharedTools } from '../emitter.ts';
 import { FINISH } from './float-exceptions.ts';
 import { F32, F64, type FloatFormat, loadMXCSR } from './float-format.ts';
-import { MXCSR_NATIVE, MXCSR_NATIVE_MASK } from './mxcsr.ts';
+import { MXCSR_PE, MXCSR_PLAIN, MXCSR_PLAIN_MASK } from './mxcsr.ts';
 import { SOFT_F32, SOFT_F64, type SoftFloat } from './soft-float.ts';
 
 export type ArithmeticName = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
@@ -40,6 +41,8 @@ export function repeated(value: bigint, bits: 8 | 16 | 32 | 64): Value {
     Uint8Array.from({ length: 16 }, (_, index) => Number((all >> BigInt(index * 8)) & 255n)),
   );
 }
+
+const zeros = (): Value => repeated(0n, 64);
 
 /** Bits per lane, shape of the integer lanes, and their count. */
 export function lanesOf(fmt: FloatFormat): { bits: 32 | 64; shape: string; count: number } {
@@ -83,8 +86,28 @@ function isPlainPacked(
   return op(`${shape}.all_true`, isPlain);
 }
 
-function isNative(): Value {
-  return loadMXCSR().and(MXCSR_NATIVE_MASK).eq(MXCSR_NATIVE);
+/** Returns `result` from the function if MXCSR and the operands allow that. */
+function returnNative(
+  f: FunctionBuilder,
+  result: Value,
+  isPlain: () => Value,
+  isExact: () => Value,
+): void {
+  f.if(isPlain(), () => {
+    f.if(loadMXCSR().and(MXCSR_PE), () => f.return(result));
+    f.if(isExact(), () => f.return(result));
+  });
+}
+
+/** What is lost when `sum` is a + b rounded to nearest: Knuth, TAOCP 2, 4.2.2, theorem B. */
+function errorOfSum(f: FunctionBuilder, type: string, a: Value, b: Value, sum: Value): Value {
+  const bPart = f.let(op(`${type}.sub`, sum, a));
+  const aPart = op(`${type}.sub`, sum, bPart);
+  return op(`${type}.add`, op(`${type}.sub`, a, aPart), op(`${type}.sub`, b, bPart));
+}
+
+function isPlainMXCSR(): Value {
+  return loadMXCSR().and(MXCSR_PLAIN_MASK).eq(MXCSR_PLAIN);
 }
 
 function buildPacked(
@@ -97,9 +120,15 @@ function buildPacked(
   const { shape, count } = lanesOf(fmt);
   const floats = fmt === F32 ? 'f32x4' : 'f64x2';
   const args = soft.params.map((_, index) => f.param(index));
-  f.if(isNative(), () => {
+  f.if(isPlainMXCSR(), () => {
     const result = f.let(op(`${floats}.${name}`, ...args));
-    f.if(isPlainPacked(f, fmt, name, args, result), () => f.return(result));
+    const isPlain = () => isPlainPacked(f, fmt, name, args, result);
+    returnNative(f, result, isPlain, () => {
+      if (name !== 'add' && name !== 'sub') return i32(0); // The others will set PE soon enough.
+      const b = name === 'add' ? args[1]! : op(`${floats}.neg`, args[1]!);
+      const error = errorOfSum(f, floats, args[0]!, b, result);
+      return op(`${shape}.all_true`, op(`${floats}.eq`, error, zeros()));
+    });
   });
   const result = f.local('v128');
   for (let lane = 0; lane < count; lane++) {
@@ -122,10 +151,11 @@ function buildScalar(
   const args = soft.params.map((_, index) => f.param(index));
   const integer = fmt === F32 ? 'i32' : 'i64';
   const toFloat = (bits: Value) => op(`${fmt.name}.reinterpret_${integer}`, bits);
-  f.if(isNative(), () => {
-    const native = op(`${fmt.name}.${name}`, ...args.map(toFloat));
+  f.if(isPlainMXCSR(), () => {
+    const native = f.let(op(`${fmt.name}.${name}`, ...args.map(toFloat)));
     const result = f.let(op(`${integer}.reinterpret_${fmt.name}`, native));
-    f.if(isPlainScalar(f, fmt, name, args, result), () => f.return(result));
+    const isPlain = () => isPlainScalar(f, fmt, name, args, result);
+    returnNative(f, result, isPlain, () => isExactScalar(f, fmt, name, args, result));
   });
   const bits = f.let(tools.call(soft, ...args.map((arg) => arg.extendU())));
   tools.call(FINISH);
@@ -152,6 +182,33 @@ function isPlainScalar(
     .map((value) => value.sub(1).ltU(constant(fmt.minNormal - 1n)))
     .reduce((all, one) => all.or(one));
   return isNormal.or(isExactZero).and(hasDenormal.eqz());
+}
+
+/** 1 if the result, normal or an exact zero, is exact; 0 may also mean that it is hard to say. */
+function isExactScalar(
+  f: FunctionBuilder,
+  fmt: FloatFormat,
+  name: ArithmeticName,
+  args: readonly Value[],
+  result: Value,
+): Value {
+  const type = fmt.name;
+  const integer = fmt === F32 ? 'i32' : 'i64';
+  const float = (bits: Value) => op(`${type}.reinterpret_${integer}`, bits);
+  const [a, b] = [args[0]!, args[1] ?? args[0]!];
+  if (name === 'add' || name === 'sub') {
+    const other = name === 'add' ? float(b) : op(`${type}.neg`, float(b));
+    const error = f.let(errorOfSum(f, type, float(a), f.let(other), float(result)));
+    return op(`${integer}.reinterpret_${type}`, error).shl(1).eqz();
+  }
+  // A product is exact if both significands together have no more bits than one can hold.
+  const leading = constantOf(a.type, fmt === F32 ? Number(fmt.minNormal) : fmt.minNormal);
+  const zeroBits = (bits: Value) => bits.or(leading).ctz().wrap();
+  const fits = (x: Value, y: Value) => zeroBits(x).add(zeroBits(y)).gtU(fmt.fractionBits);
+  if (name === 'mul') return fits(a, b);
+  const [divisor, dividend] = name === 'div' ? [b, a] : [result, a];
+  const product = op(`${type}.mul`, float(result), float(divisor));
+  return fits(result, divisor).and(op(`${type}.eq`, product, float(dividend)));
 }
 
 function makeOperation(name: ArithmeticName): FloatOperation {

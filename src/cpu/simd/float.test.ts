@@ -114,7 +114,7 @@ const EXACT = NAMES.filter((name) => !name.startsWith('r'));
 test.skipIf(native.reason)(
   `every float operation gives the processor's result and flags${native.reason ? `: skipped, ${native.reason}` : ''}`,
   () => {
-    const { seed, numRuns } = fuzzOptions(1500);
+    const { seed, numRuns } = fuzzOptions(400);
     for (const name of EXACT) {
       const lines = differences(name, new FloatCases(seed), numRuns);
       const report = `${lines.length} of ${numRuns}, FUZZ_SEED=${seed}`;
@@ -128,7 +128,7 @@ test.skipIf(native.reason)(
 const ESTIMATE_ERROR = 1.5 * 2 ** -12;
 
 test.skipIf(native.reason)("reciprocal estimates are near the processor's", () => {
-  const { seed, numRuns } = fuzzOptions(3000);
+  const { seed, numRuns } = fuzzOptions(1000);
   const cases = new FloatCases(seed);
   for (const name of ['rcpps', 'rsqrtps']) {
     const input = new Uint8Array(numRuns * IN_BYTES);

@@ -8,16 +8,15 @@ import {
   CR0_TS,
   CR4_OSFXSR,
   CR4_OSXMMEXCPT,
-  VECTOR_MF,
   VECTOR_NM,
   VECTOR_UD,
   VECTOR_XM,
 } from '../control-bits.ts';
 import type { Emitter, Operand } from '../emitter.ts';
 import { CR0, CR4, SIMD_FAULT, X87_EMPTY, X87_STATUS, X87_TOP } from '../state-layout.ts';
+import { raisePending } from '../x87/frame.ts';
+import { STATUS_ES } from '../x87/status-word.ts';
 
-/** Error summary: an unmasked x87 exception is pending (SDM volume 1, section 8.1.3). */
-const X87_STATUS_ES = 1 << 7;
 const ALL_VALID = 0;
 const ALL_EMPTY = 0x0101_0101_0101_0101n;
 
@@ -28,7 +27,7 @@ export function beginMMX(e: Emitter): void {
     e.raiseIf(block.and(CR0_EM), VECTOR_UD);
     e.raise(VECTOR_NM);
   });
-  e.raiseIf(e.loadState32(X87_STATUS).and(X87_STATUS_ES), VECTOR_MF);
+  checkPendingX87(e);
 }
 
 /** The checks with which every SSE row begins: #UD, #NM. */
@@ -46,10 +45,15 @@ export function beginSSE(e: Emitter): void {
   });
 }
 
+/** An x87 exception that an earlier instruction left comes before MMX changes its registers. */
+function checkPendingX87(e: Emitter): void {
+  e.f.if(e.loadState32(X87_STATUS).and(STATUS_ES), () => raisePending(e));
+}
+
 /** The checks of rows that mix both register files. */
 export function beginMixed(e: Emitter): void {
   beginSSE(e);
-  e.raiseIf(e.loadState32(X87_STATUS).and(X87_STATUS_ES), VECTOR_MF);
+  checkPendingX87(e);
 }
 
 /** What a successful MMX instruction does to the x87 state; after the last access that can fault. */
