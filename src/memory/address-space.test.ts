@@ -67,6 +67,29 @@ test('failure 35: each byte of an access across RAM, a device and a hole is put 
   expect(space.read64(PAGE - 2)).toBe(0xffff_ffa4_a3a2_a111n);
 });
 
+test('an access that begins in a hole reaches what lies behind it', () => {
+  const { memory, space } = create(1);
+  const { ops, bytes } = byteDevice(4);
+  memory.root.addSubregion(0x10002, MemoryRegion.io('device', 4, ops));
+  bytes.set([0x11, 0x22, 0x33, 0x44]);
+  expect(space.read(0x10000, 4)).toBe(0x2211ffff);
+  space.write(0x10001, 4, 0xa4a3a2a1);
+  expect([...bytes]).toEqual([0xa2, 0xa3, 0xa4, 0x44]);
+  expect(space.unassignedCount).toBe(2);
+  expect(space.read(2 ** 52 - 2, 4)).toBe(0xffffffff);
+});
+
+// Goal: |phys_offset| has no room for such a page; its low bits would be read as a memory type.
+test('RAM that lies across pages is a subpage to the codec, and still RAM', () => {
+  const { memory, ram, space } = create();
+  memory.root.addSubregion(0x100000, MemoryRegion.alias('crooked', ram, 8, 4 * PAGE));
+  expect(memFlagsOf(space.physOffsetOf(0x101000))).toBe(IO_MEM_SUBPAGE);
+  expect(space.regionOffsetOf(0x101000)).toBe(0x101000);
+  space.write(0x101ffe, 4, 0x12345678);
+  expect(space.read(0x2006, 4)).toBe(0x12345678);
+  expect(space.isRAM(0x101000)).toBe(true);
+});
+
 test('failure 36: several regions in one page, RAM among them', () => {
   const { memory, space, block } = create();
   const { ops, bytes } = byteDevice(0x10);
@@ -131,7 +154,7 @@ test('failure 37: ROMD reads memory until its mode is switched, and calls back o
   expect(calls).toEqual(['write 4 32', 'read 5']);
 });
 
-test('failure 39: what is written through one name is dirty and stale through every other', () => {
+test('failures 29 and 39: what is written through one name is dirty and stale through every other', () => {
   const { memory, ram, space } = create();
   memory.root.addSubregion(0x100000, MemoryRegion.alias('mirror', ram, 0, 4 * PAGE));
   const shadow = MemoryRegion.alias('shadow', ram, 2 * PAGE, PAGE);
@@ -364,6 +387,18 @@ test('failure 4: a logged section is synced before it goes, moves or is no longe
     ...['sync 4096 true', 'stop 8'],
     ...['sync 4096 true', 'stop 0', 'del 4096'],
   ]);
+});
+
+test('failure 8: a block that comes during a log is dirty, a freed one leaves no code', () => {
+  const { memory } = create();
+  const { dirty, ramList, codePages } = memory;
+  dirty.harvest(DIRTY_MIGRATION);
+  const late = ramList.alloc({ name: 'late', sizeBytes: 3 * PAGE });
+  const first = late.ramOffset / PAGE;
+  codePages.addLines(late.ramOffset, 16);
+  expect([...dirty.harvest(DIRTY_MIGRATION).pages()]).toEqual([first, first + 1, first + 2]);
+  ramList.free(late);
+  expect(codePages.hasCode(late.ramOffset, 16)).toBe(false);
 });
 
 test('memory types are given back with the regions that needed them', () => {

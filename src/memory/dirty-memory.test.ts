@@ -44,7 +44,7 @@ test('ranges outside RAM are refused', () => {
 });
 
 // Goal: the ordinary life of a log: marks, partial clears, harvests that fail and are given back.
-test('a random session agrees with a Set of pages per client', () => {
+test('failure 7: a random session agrees with a Set of pages per client', () => {
   const pageCount = 203;
   const step = fc.record({
     kind: fc.constantFrom('mark', 'markOne', 'clear', 'harvest', 'merge', 'drop', 'count'),

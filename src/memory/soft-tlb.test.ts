@@ -151,6 +151,25 @@ test('failure 43: global pages survive flushNonGlobal(), pages and ranges go one
   expect(hits()).toEqual([]);
 });
 
+test('failure 43: a row that is filled again and again fills no log', () => {
+  const { tlb, load, fill } = create();
+  for (let round = 0; round < 4 * ROWS; round++) fill(0x1000 + (round & 1) * ROWS * PAGE, PAGE);
+  fill(0x2000, PAGE);
+  tlb.flushAll();
+  expect(load(0x2000)).toBe(MISS);
+});
+
+test('re-arming leaves rows of ROM and devices as they are', () => {
+  const { memory, tlb, fill } = create();
+  const rom = memory.ramList.alloc({ name: 'rom', sizeBytes: PAGE });
+  memory.root.addSubregion(0x100000, MemoryRegion.rom('rom', rom));
+  memory.root.addSubregion(0x200000, MemoryRegion.io('device', PAGE, byteDevice(PAGE).ops));
+  fill(0x1000, 0x100000);
+  fill(0x2000, 0x200000);
+  memory.dirty.clear(0, 64 * PAGE, DIRTY_VGA);
+  expect([...tlb.entries()].map((entry) => entry.writeFlags)).toEqual([TLB_ROM, TLB_IO]);
+});
+
 test('the map changing flushes, so that no row shows what was there before', () => {
   const { memory, load, store, fill } = create();
   fill(0x1000, PAGE);
