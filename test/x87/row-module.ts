@@ -106,6 +106,7 @@ function operandOf(e: RowEmitter, kind: string): Operand {
     size,
     isMemory: kind !== 'STi',
     read: () => e.loadLinear(i32(OPERAND), size),
+    readForWrite: () => e.loadLinear(i32(OPERAND), size),
     write: (value: Value) => e.storeLinear(i32(OPERAND), size, value),
     offset: () => i32(OPERAND),
     linear: () => i32(OPERAND),

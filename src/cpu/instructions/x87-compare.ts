@@ -29,14 +29,15 @@ import {
 /** Whether quiet NaNs are valid operands. */
 type Order = 'ordered' | 'unordered';
 
-function compareRegister(e: Emitter, index: Value, order: Order): Value {
+function compareRegister(e: Emitter, index: Value, order: Order, keepsC1: 0 | 1 = 0): Value {
   const other = e.let(physical(index));
   const allowsQuiet = i32(order === 'unordered' ? 1 : 0);
-  return e.callShared(compareTop, slotOf(other), isEmpty(other), i32(0), allowsQuiet);
+  const slot = slotOf(other);
+  return e.callShared(compareTop, slot, isEmpty(other), i32(0), allowsQuiet, i32(keepsC1));
 }
 
 function compareOperand(e: Emitter, isDenormal: Value): Value {
-  return e.callShared(compareTop, i32(OPERAND_SLOT), i32(0), isDenormal, i32(0));
+  return e.callShared(compareTop, i32(OPERAND_SLOT), i32(0), isDenormal, i32(0), i32(0));
 }
 
 function toStatus(order: Order, popCount: number) {
@@ -97,7 +98,7 @@ for (const [pattern, mnemonic, order] of [
 function toFlags(order: Order, popCount: number) {
   return (e: Emitter, operand: Operand) => {
     beginRegister(e);
-    const result = compareRegister(e, operand.index(), order);
+    const result = compareRegister(e, operand.index(), order, 1);
     const flag = (condition: number, bit: number) =>
       select(result.and(condition), i32(bit), i32(0));
     e.flags.setWord(

@@ -121,10 +121,9 @@ function checkStore(e: Emitter, linear: Value, sizeBytes: number): void {
 function storeEnvironment(e: Emitter, linear: Value): void {
   e.systemValue('x87PackEnvironment', i32(e.operandSize));
   const size = environmentBytes(e) / WORDS.length;
-  for (const word of WORDS) {
-    const value = load('i32', i32(SCRATCH + word * 4));
-    e.storeLinear(linear.add(word * size), size, value);
-  }
+  // Pinned, because slow memory accesses use scratch space too.
+  const words = WORDS.map((word) => e.let(load('i32', i32(SCRATCH + word * 4))));
+  for (const word of WORDS) e.storeLinear(linear.add(word * size), size, words[word]!);
 }
 
 function loadEnvironment(e: Emitter, linear: Value): Value[] {

@@ -84,12 +84,22 @@ function store(convert: SharedFunction, popCount: 0 | 1) {
     beginWaiting(e);
     const size = convert === storeInteger ? [i32(operand.size * 8)] : [];
     const bits = e.callShared(convert, ...size);
-    e.f.if(e.callShared(blocksStore).eqz(), () =>
-      operand.write(operand.size === 8 ? bits : bits.wrap()),
+    const flags = e.let(load('i32', i32(PENDING_FLAGS)));
+    // A store that is blocked faults where the store would have (seen on hosts). The order matters:
+    // `write` is unchecked once `readForWrite` was emitted.
+    e.f.if(
+      e.callShared(blocksStore, flags).eqz(),
+      () => operand.write(operand.size === 8 ? bits : bits.wrap()),
+      () => e.let(operand.readForWrite()),
     );
-    recordPointers(e, operand);
-    popUnless(e.f, e.callShared(commitStore), popCount);
+    finishStore(e, operand, flags, popCount);
   };
+}
+
+/** After the last access that can fault: flags, and a pop unless the store was blocked. */
+function finishStore(e: Emitter, operand: Operand, flags: Value, popCount: 0 | 1): void {
+  recordPointers(e, operand);
+  popUnless(e.f, e.callShared(commitStore, flags), popCount);
 }
 
 row('D9 /2', 'FST', 'Md', store(storeFloat32, 0));
@@ -106,18 +116,12 @@ row('DB /7', 'FSTP', 'Mt', (e, operand) => {
   beginWaiting(e);
   const slot = e.let(slotOf(top()));
   const wasEmpty = e.let(isEmpty(top()));
-  const flags = select(wasEmpty, i32(STATUS_IE | STATUS_SF), i32(0));
-  e.f.store('i32', i32(PENDING_FLAGS), flags);
-  e.f.if(e.callShared(blocksStore).eqz(), () =>
-    store80(
-      e,
-      operand,
-      () => select(wasEmpty, i64(INDEFINITE_SIGNIFICAND), significandAt(slot)),
-      () => select(wasEmpty, i32(INDEFINITE_SIGN_EXPONENT), signExponentAt(slot)),
-    ),
-  );
-  recordPointers(e, operand);
-  popUnless(e.f, e.callShared(commitStore), 1);
+  const flags = e.let(select(wasEmpty, i32(STATUS_IE | STATUS_SF), i32(0)));
+  store80(e, operand, e.callShared(blocksStore, flags), {
+    significand: select(wasEmpty, i64(INDEFINITE_SIGNIFICAND), significandAt(slot)),
+    signExponent: select(wasEmpty, i32(INDEFINITE_SIGN_EXPONENT), signExponentAt(slot)),
+  });
+  finishStore(e, operand, flags, 1);
 });
 
 /** ST(0) to a register, as it is. */
@@ -169,16 +173,12 @@ row('DF /6', 'FBSTP', 'Mt', (e, operand) => {
   beginWaiting(e);
   // Leaves the digits in scratch space and the flags in PENDING_FLAGS.
   e.systemValue('x87StoreDecimal');
-  e.f.if(e.callShared(blocksStore).eqz(), () =>
-    store80(
-      e,
-      operand,
-      () => load('i64', i32(SCRATCH)),
-      () => load('i32_16u', i32(SCRATCH + 8)),
-    ),
-  );
-  recordPointers(e, operand);
-  popUnless(e.f, e.callShared(commitStore), 1);
+  // Pinned, because slow memory accesses use scratch space too.
+  const flags = e.let(load('i32', i32(PENDING_FLAGS)));
+  const significand = e.let(load('i64', i32(SCRATCH)));
+  const signExponent = e.let(load('i32_16u', i32(SCRATCH + 8)));
+  store80(e, operand, e.callShared(blocksStore, flags), { significand, signExponent });
+  finishStore(e, operand, flags, 1);
 });
 
 /** A constant: exponent and 64-bit significand cut off, and the next bits as nearest rounds them. */
@@ -283,7 +283,7 @@ MOVES.forEach(({ mnemonic, condition }, index) => {
         isEmpty(target).or(isEmpty(source)),
         () => e.callShared(stackUnderflow, target),
         () => {
-          clearC1(e.f);
+          // C1 stays as it was (seen on hosts).
           e.f.if(e.flags.condition(condition + isNegated), () => {
             const from = e.let(slotOf(source));
             writeSlot(e.f, slotOf(target), significandAt(from), signExponentAt(from));

@@ -88,16 +88,18 @@ export function beginLoad80(e: Emitter, operand: Operand): readonly [Value, Valu
   return [significand, signExponent];
 }
 
-/** Stores 10 bytes, both parts or none. */
+/** Stores 10 bytes, both parts or none; if `isBlocked`, checks only that it could be done. */
 export function store80(
   e: Emitter,
   operand: Operand,
-  significand: () => Value,
-  signExponent: () => Value,
+  isBlocked: Value,
+  number: { readonly significand: Value; readonly signExponent: Value },
 ): void {
   const linear = e.let(operand.linear(10, true));
   e.let(e.loadLinearForWrite(linear, 8));
   e.let(e.loadLinearForWrite(linear.add(8), 2));
-  e.storeLinear(linear, 8, significand());
-  e.storeLinear(linear.add(8), 2, signExponent());
+  e.f.if(isBlocked.eqz(), () => {
+    e.storeLinear(linear, 8, number.significand);
+    e.storeLinear(linear.add(8), 2, number.signExponent);
+  });
 }

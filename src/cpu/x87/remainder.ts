@@ -27,6 +27,7 @@ const SCALE_LIMIT = 0x1_0000;
 
 /** ST(0) − quotient × ST(1), the quotient cut off (FPREM) or rounded to nearest (FPREM1). */
 export function remainder(x87: X87Registers, isNearest: boolean): void {
+  x87.status &= ~STATUS_C2; // Whatever becomes of it (seen on hosts).
   if (x87.checkOperands(2, 0).isOver) return;
   const [dividend, divisor] = [x87.read(0), x87.read(1)];
   const [a, b] = [classOf(dividend), classOf(divisor)];

@@ -5,7 +5,7 @@
 // As the operations do, functions here return 0 when done and 1 when an unmasked exception left the
 // registers as they were.
 
-import { type FunctionBuilder, i32, i64, load, type Value } from '../../wasm/index.ts';
+import { type FunctionBuilder, i32, i64, type Value } from '../../wasm/index.ts';
 import type { SharedFunction } from '../emitter.ts';
 import { X87_EMPTY, X87_STATUS, X87_TOP } from '../state-layout.ts';
 import { raiseIfDenormal } from './float80-arithmetic.ts';
@@ -139,12 +139,12 @@ export const pushRegister: SharedFunction = {
   build(f, tools) {
     const source = f.let(physical(f.param(0)));
     const pushed = f.let(physical(7));
-    f.if(isEmpty(pushed).eqz(), () => f.return(tools.call(pushOverflow)));
     f.if(isEmpty(source), () => {
       f.if(tools.call(stackUnderflow, pushed), () => f.return(i32(1)));
       f.store('i32', i32(0), pushed, X87_TOP);
       f.return(i32(0));
     });
+    f.if(isEmpty(pushed).eqz(), () => f.return(tools.call(pushOverflow)));
     clearC1(f);
     const slot = f.let(slotOf(source));
     writeSlot(f, slotOf(pushed), significandAt(slot), signExponentAt(slot));
@@ -178,19 +178,22 @@ export const exchange: SharedFunction = {
 
 /**
  * Compares ST(0). Parameters: slot of the other, whether that register is empty, whether it was
- * denormal in memory, whether quiet NaNs are valid. Returns as `compare80`; C1 is cleared.
+ * denormal in memory, whether quiet NaNs are valid, whether C1 stays (FCOMI; seen on hosts) unless a
+ * register is empty. Returns as `compare80`.
  */
 export const compareTop: SharedFunction = {
   name: 'x87CompareTop',
-  params: ['i32', 'i32', 'i32', 'i32'],
+  params: ['i32', 'i32', 'i32', 'i32', 'i32'],
   result: 'i32',
   build(f, tools) {
     const [slot, otherEmpty, hasDenormal, allowsQuiet] = [0, 1, 2, 3].map((n) => f.param(n));
-    clearC1(f);
+    const keepsC1 = f.param(4);
     f.if(isEmpty(top()).or(otherEmpty!), () => {
+      clearC1(f);
       const unmasked = tools.call(raiseFlags, i32(STATUS_IE | STATUS_SF));
       f.return(unmasked.ne(0).or(STATUS_CONDITIONS));
     });
+    f.if(keepsC1.eqz(), () => clearC1(f));
     f.return(tools.call(compare80, slotOf(top()), slot!, hasDenormal!, allowsQuiet!));
   },
 };
@@ -237,28 +240,30 @@ export const storeInteger = storeOf('x87StoreInteger', toInteger, (bits) =>
   i64(-1).shl(bits.sub(1).extendU()),
 );
 
-/** Whether an unmasked exception keeps the value from memory: all but inexact do. Not zero if so. */
+/**
+ * Whether an unmasked exception among `flags` keeps the value from memory: all but inexact do.
+ * Not zero if so.
+ */
 export const blocksStore: SharedFunction = {
   name: 'x87BlocksStore',
-  params: [],
+  params: ['i32'],
   result: 'i32',
   build(f) {
-    const flags = load('i32', i32(PENDING_FLAGS));
     const unmasked = controlWord()
       .not()
       .and(X87_EXCEPTIONS & ~STATUS_PE);
-    f.return(flags.and(unmasked));
+    f.return(f.param(0).and(unmasked));
   },
 };
 
 /** After the store: sets the flags. Returns 1 if the store was blocked, so that nothing is popped. */
 export const commitStore: SharedFunction = {
   name: 'x87CommitStore',
-  params: [],
+  params: ['i32'],
   result: 'i32',
   build(f, tools) {
     clearC1(f);
-    const unmasked = tools.call(raiseFlags, load('i32', i32(PENDING_FLAGS)));
+    const unmasked = tools.call(raiseFlags, f.param(0));
     f.return(unmasked.and(~STATUS_PE).ne(0));
   },
 };

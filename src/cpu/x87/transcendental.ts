@@ -21,6 +21,7 @@ import {
   STATUS_C1,
   STATUS_C2,
   STATUS_IE,
+  STATUS_PE,
   STATUS_SF,
   STATUS_ZE,
 } from './status-word.ts';
@@ -170,7 +171,7 @@ function sineCosine(x: Scaled): { sine: Scaled; cosine: Scaled } {
  * more to do: C2 is set then, or an exception was raised.
  */
 function angleOf(x87: X87Registers, pushes: boolean): Float80Bits | undefined {
-  x87.clearC1();
+  x87.status &= ~(STATUS_C1 | STATUS_C2);
   if (pushes && !x87.isEmpty(0) && !x87.isEmpty(7)) {
     if (x87.raise(STATUS_IE | STATUS_SF | STATUS_C1)) return undefined;
     x87.write(0, { significand: 3n << 62n, signExponent: 0xffff });
@@ -181,19 +182,14 @@ function angleOf(x87: X87Registers, pushes: boolean): Float80Bits | undefined {
   const number = x87.read(0);
   if (isOver || classOf(number) === 'infinity') {
     const hasResult = isOver ? succeeded : x87.invalid(0);
-    if (hasResult) {
-      x87.status &= ~STATUS_C2;
-      if (pushes) x87.push(x87.read(0));
-    }
+    if (hasResult && pushes) x87.push(x87.read(0));
     return undefined;
   }
   if (classOf(number) !== 'zero' && exponentOf(scaledOf(number)) >= 63) {
     x87.status |= STATUS_C2;
     return undefined;
   }
-  if (!x87.acceptDenormals(number)) return undefined;
-  x87.status &= ~STATUS_C2;
-  return number;
+  return x87.acceptDenormals(number) ? number : undefined;
 }
 
 export function fsin(x87: X87Registers): void {
@@ -296,8 +292,10 @@ export function f2xm1(x87: X87Registers): void {
   const x = scaledOf(number);
   const exponent = exponentOf(x);
   if (exponent >= 0) {
-    const isOne = number.significand === INTEGER_BIT && exponent === 0;
-    if (isOne && x.isNegative) x87.writeRounded(0, { isNegative: true, magnitude: 1n, scale: -1 });
+    // Only −1 has another result than itself here; processors flag all of these as inexact.
+    const isMinusOne = number.significand === INTEGER_BIT && exponent === 0 && x.isNegative;
+    if (isMinusOne) x87.writeRounded(0, { isNegative: true, magnitude: 1n, scale: -1 });
+    x87.raise(STATUS_PE);
     return;
   }
   if (exponent < TINY_EXPONENT) x87.writeRounded(0, timesConstant(x, LN2));
@@ -310,13 +308,19 @@ function logarithmOfSum(z: bigint, w: bigint): bigint {
 }
 
 /** y × a logarithm in fixed point, rounded into ST(1), then pop. */
-function finishLogarithm(x87: X87Registers, y: Float80Bits, logarithm: Scaled): void {
+function finishLogarithm(
+  x87: X87Registers,
+  y: Float80Bits,
+  logarithm: Scaled,
+  extraFlags = 0,
+): void {
   const factor = scaledOf(y);
   x87.writeRounded(1, {
     isNegative: factor.isNegative !== logarithm.isNegative,
     magnitude: factor.magnitude * logarithm.magnitude,
     scale: factor.scale + logarithm.scale,
   });
+  x87.raise(extraFlags);
   x87.pop();
 }
 
@@ -373,8 +377,9 @@ export function fyl2x(x87: X87Registers): void {
   else {
     let fixed = BigInt(exponent) << WIDTH;
     if (power) {
+      // Exact, and yet processors flag it as inexact (seen on hosts).
       const magnitude = BigInt(Math.abs(exponent));
-      finishLogarithm(x87, y, { isNegative: isBelowOne, magnitude, scale: 0 });
+      finishLogarithm(x87, y, { isNegative: isBelowOne, magnitude, scale: 0 }, STATUS_PE);
       return;
     }
     // x = 2^n × m with m near 1, so that nothing cancels.
