@@ -130,7 +130,11 @@ export class Decoder {
     if (this.#isShort) return DECODE_SHORT;
     const prefixClass = repeat !== PREFIX_NONE ? repeat : has66 ? PREFIX_66 : PREFIX_NONE;
     found.rowIndex = this.map.find(map, opcode, prefixClass, modrm);
-    if (found.rowIndex === NO_ROW) return DECODE_UNDEFINED;
+    if (found.rowIndex === NO_ROW) {
+      // The address is fetched all the same: a fault on its bytes comes before #UD.
+      if (hasModRM && modrm < 0xc0) this.#decodeAddress(modrm);
+      return DECODE_UNDEFINED;
+    }
     const compiled = this.map.rows[found.rowIndex]!;
     this.#decodeOperands(compiled, opcode, modrm);
     if (hasLock && !(compiled.row.options.allowsLock && found.isMemory)) return DECODE_UNDEFINED;
@@ -148,10 +152,7 @@ export class Decoder {
     found.displacement = 0;
     found.immediate = 0;
     found.segment = this.#segment < 0 ? DS : this.#segment;
-    if (found.isMemory) {
-      if (found.addressSize === 2) this.#address16(modrm);
-      else this.#address32(modrm);
-    }
+    if (found.isMemory) this.#decodeAddress(modrm);
     let immediateShift = 0;
     for (const kind of compiled.kinds) {
       const size = kind.size === 0 ? found.operandSize : kind.size;
@@ -212,6 +213,11 @@ export class Decoder {
     if (compiled.kinds.length > 0 && compiled.kinds.every(({ place }) => place === 'Y')) {
       found.segment = ES;
     }
+  }
+
+  #decodeAddress(modrm: number): void {
+    if (this.instruction.addressSize === 2) this.#address16(modrm);
+    else this.#address32(modrm);
   }
 
   #address32(modrm: number): void {

@@ -92,9 +92,10 @@ export class CodeCache {
     this.#ramBase = options.ramBase;
     this.#base = options.reservedOffset;
     this.#codePages = options.codePages;
-    this.#traits = options.decoder.map.rows.map(({ kinds, row }) => ({
+    this.#traits = options.decoder.map.rows.map(({ kinds, row, hasModRM }) => ({
       isBranch: kinds.some(({ place }) => place === 'J'),
-      usesAddressSize: row.options.usesAddressSize === true,
+      // With a ModRM byte the memory forms say it, and the register form has no address.
+      usesAddressSize: row.options.usesAddressSize === true && !hasModRM,
       isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
       endsBlock: row.options.endsBlock === true,
       hasNoIndex: kinds.some(({ place }) => place === 'O'),

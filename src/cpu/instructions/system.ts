@@ -5,7 +5,13 @@ import { i32 } from '../../wasm/index.ts';
 import { VECTOR_UD } from '../control-bits.ts';
 import { type Meaning, type RowOptions, row } from '../instruction-table.ts';
 import { DS, ES, FS, GS, SS } from '../state-layout.ts';
-import { ofSize, operandBytes, readFarPointer, requireProtectedMode } from './common-meanings.ts';
+import {
+  ofSize,
+  operandBytes,
+  readFarPointer,
+  requirePrivileged,
+  requireProtectedMode,
+} from './common-meanings.ts';
 
 const PRIVILEGED: RowOptions = { isPrivileged: true };
 /** Loads of CR0, HLT and their like: what follows may run in another mode, or not at once. */
@@ -79,7 +85,16 @@ function statusRows(pattern: string, mnemonic: string, method: string): void {
 statusRows('0F 01 /4', 'SMSW', 'smsw');
 statusRows('0F 00 /0', 'SLDT', 'sldt');
 statusRows('0F 00 /1', 'STR', 'str');
-row('0F 01 /6', 'LMSW', 'Ew', (e, src) => e.system('lmsw', src!.read()), PRIVILEGED_END);
+row(
+  '0F 01 /6',
+  'LMSW',
+  'Ew',
+  (e, src) => {
+    requirePrivileged(e);
+    e.system('lmsw', src!.read());
+  },
+  PRIVILEGED_END,
+);
 row(
   '0F 01 /7',
   'INVLPG',
@@ -121,6 +136,8 @@ for (const [digit, mnemonic, options] of SELECTOR_ROWS) {
     'Ew',
     (e, selector) => {
       requireProtectedMode(e);
+      // The privilege is checked before the operand is read, whose fault would tell of memory.
+      if (options.isPrivileged) requirePrivileged(e);
       e.system(mnemonic.toLowerCase(), selector!.read());
     },
     options,
@@ -140,8 +157,13 @@ for (const [pattern, mnemonic] of [
 
 row('63', 'ARPL', 'Ew,Gw', (e, dst, src) => {
   requireProtectedMode(e);
-  const old = e.let(dst!.readForWrite());
-  dst!.write(e.systemValue('arpl', old, src!.read()));
+  // Only an adjustment is a write: without one a read-only destination does not fault (seen on the
+  // host's processor).
+  const old = e.let(dst!.read());
+  const wanted = e.let(src!.read().and(3));
+  const isLower = e.let(old.and(3).ltU(wanted));
+  e.f.if(isLower, () => dst!.modify((value) => value.and(~3).or(wanted)));
+  e.flags.setZero(isLower);
 });
 
 // ---- Segment registers and far pointers
