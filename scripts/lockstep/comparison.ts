@@ -38,7 +38,7 @@ export class Comparison {
   #ahead = emptyRecord();
   #hasAhead = false;
   #lastEip = 0;
-  #lastBytes = new Uint8Array(0);
+  #lastBytes: Uint8Array = new Uint8Array(0);
   #lastIoCount = 0;
   /** Instructions executed on both sides. */
   count = 0;
@@ -106,6 +106,10 @@ export class Comparison {
         vcpu.run(1);
         this.adopted.interrupts++;
       }
+      // QEMU shows no record of an instruction that cannot be fetched.
+      const { state } = vcpu;
+      if (readLinear(this.#machine, codeAddress(this.#machine, state.eip), 1).length === 0)
+        vcpu.run(1);
       // An engine may go on from a delivered event to the handler's first instruction.
       const next = vcpu.state.eip === this.#current.eip ? undefined : this.#peek();
       if (next && this.#equals(next)) {
@@ -121,6 +125,11 @@ export class Comparison {
       isInput(this.#lastBytes) || this.#machine.ioCount() !== this.#lastIoCount;
     if (isSurroundings) {
       this.adopted.input++;
+      this.#adopt();
+      return [];
+    }
+    if (this.#isFrameOfFault()) {
+      this.adopted.flags++;
       this.#adopt();
       return [];
     }
@@ -146,6 +155,14 @@ export class Comparison {
     check('EIP', this.#current.eip, state.eip);
     check('EFLAGS', this.#current.eflags & ~RF, (state.eflags & ~RF) >>> 0);
     return lines;
+  }
+
+  /** QEMU does not set RF in the EFLAGS that a fault pushes (SDM volume 3, 17.3.1.1); one was read. */
+  #isFrameOfFault(): boolean {
+    const { state } = this.#machine.vcpu;
+    if (((state.eflags ^ this.#current.eflags) & ~RF) !== 0) return false;
+    const apart = this.#current.registers.map((value, i) => (value ^ state.reg32(i)) >>> 0);
+    return apart.filter((bits) => bits !== 0).length === 1 && apart.includes(RF);
   }
 
   /** Takes over QEMU's registers. */

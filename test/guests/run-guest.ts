@@ -95,7 +95,7 @@ export function runInQuire(program: string, accelerator: Accelerator): string {
   const serial = MemoryRegion.io('serial', 1, {
     read: () => 0xff,
     write: onWrite,
-    impl: { minSize: 1, maxSize: 1 },
+    impl: { minBytes: 1, maxBytes: 1 },
   });
   machine.ports.root.addSubregion(COM1, serial);
   const entry = loadELF(machine.ram, readFileSync(program));

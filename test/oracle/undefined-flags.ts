@@ -91,13 +91,25 @@ export function isResultUndefined(c: GeneratedCase): boolean {
 }
 
 const COMPARES = /^F(U?COM(P|PP)?|ICOMP?|TST|XAM)$/;
-const DEFINES_ALL = /^(F(LDENV|RSTOR|NINIT|NSAVE|PREM1?|U?COMIP?)|FWAIT)$/;
+const DEFINES_ALL = /^(F(LDENV|RSTOR|NINIT|NSAVE|PREM1?)|FWAIT)$/;
+/** IE of the status word. */
+const INVALID = 1;
 const REDUCTIONS = /^F(SIN|COS|SINCOS|PTAN)$/;
 
-/** Status word bits (C0–C3) that are undefined after an x87 instruction. */
-export function undefinedConditionCodes(c: GeneratedCase): number {
+/**
+ * Status word bits (C0–C3) that are undefined after an x87 instruction.
+ * @param status the status word afterwards
+ */
+export function undefinedConditionCodes(c: GeneratedCase, status: number): number {
   const { mnemonic, options } = c.form;
-  if (!options.has('x87') || DEFINES_ALL.test(mnemonic)) return 0;
+  if (!options.has('x87')) return 0;
+  // "FPREM", "FPTAN": what C2 is after an invalid operation is not said.
+  const isInvalid = (status & INVALID) !== 0;
+  if (isInvalid && (REDUCTIONS.test(mnemonic) || /^FPREM/.test(mnemonic))) return C0 | C1 | C2 | C3;
+  // "FCOMI": C1 is "set to 0"; "FCMOVcc": "set to 0 if stack underflow occurred". AMD leaves it.
+  if (/^F(CMOV|U?COMIP?$)/.test(mnemonic))
+    return C1 | (mnemonic.startsWith('FCMOV') ? C0 | C2 | C3 : 0);
+  if (DEFINES_ALL.test(mnemonic)) return 0;
   if (COMPARES.test(mnemonic)) return 0; // C0, C2, C3 are the result; C1 is 0 or tells of a fault.
   // "FSIN": C1 rounding, C2 out of range, C0 and C3 undefined. How a transcendental result was
   // rounded is not promised to anybody (SDM volume 1, 8.3.10), so C1 goes too.
