@@ -1,5 +1,6 @@
-// Random operands and MXCSR values for float tests: fields are drawn apart, so that zeros, denormals,
-// infinities, NaNs, ties and near cancellations are common. The same seed gives the same cases.
+// Random operands and MXCSR values for float tests: fields are drawn apart, so that zeros,
+// denormals, infinities, NaNs, ties and near cancellations are common. The same seed gives the same
+// cases.
 
 const DEFAULT_MASKS = 0x1f80;
 const EVERYTHING = 0xffffn;

@@ -26,7 +26,8 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
 }
 
 #define TWO(n, code) case n: __asm__ volatile(code " %1, %0" : "+x"(x) : "x"(y)); break;
-#define FOUR(n, name) TWO(n, name "ps") TWO(n + 1, name "pd") TWO(n + 2, name "ss") TWO(n + 3, name "sd")
+#define FOUR(n, name) \
+  TWO(n, name "ps") TWO(n + 1, name "pd") TWO(n + 2, name "ss") TWO(n + 3, name "sd")
 #define CMP(n, name, p) case n: __asm__ volatile(name " $" #p ", %1, %0" : "+x"(x) : "x"(y)); break;
 #define CMPS(n, name) CMP(n, name, 0) CMP(n + 1, name, 1) CMP(n + 2, name, 2) CMP(n + 3, name, 3) \
   CMP(n + 4, name, 4) CMP(n + 5, name, 5) CMP(n + 6, name, 6) CMP(n + 7, name, 7)

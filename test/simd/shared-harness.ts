@@ -1,5 +1,5 @@
-// Runs shared WebAssembly functions (SharedFunction) outside any engine: a module with one export per
-// operation, which takes its operands from memory and leaves the result there.
+// Runs shared WebAssembly functions (SharedFunction) outside any engine: a module with one export
+// per operation, which takes its operands from memory and leaves the result there.
 
 import type { SharedFunction, SharedTools } from '../../src/cpu/emitter.ts';
 import { STATE_BYTES } from '../../src/cpu/state-layout.ts';
@@ -18,7 +18,7 @@ export const RESULT = STATE_BYTES + 32;
 /** Emits an operation: loads operands, calls, stores. */
 export type Program = (f: FunctionBuilder, tools: SharedTools) => void;
 
-export interface SharedModule {
+interface SharedModule {
   readonly view: DataView;
   run(name: string): void;
 }

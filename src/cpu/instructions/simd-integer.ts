@@ -1,5 +1,5 @@
-// Packed integer arithmetic, comparison, logic, packing and unpacking: the MMX form and the SSE2 form
-// of each come from one line. Intel SDM volume 2, the instructions by name.
+// Packed integer arithmetic, comparison, logic, packing and unpacking: the MMX form and the SSE2
+// form of each come from one line. Intel SDM volume 2, the instructions by name.
 
 import { op, type Value } from '../../wasm/index.ts';
 import { row } from '../instruction-table.ts';

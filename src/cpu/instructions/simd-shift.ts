@@ -1,5 +1,6 @@
-// Packed shifts, MMX and SSE2: by the low 64 bits of a register or memory operand, or by an immediate;
-// counts beyond the width give zeros or copies of the sign. SDM volume 2, "PSLLW", "PSRAW", "PSRLW".
+// Packed shifts, MMX and SSE2: by the low 64 bits of a register or memory operand, or by an
+// immediate; counts beyond the width give zeros or copies of the sign. SDM volume 2, "PSLLW",
+// "PSRAW", "PSRLW".
 
 import { row } from '../instruction-table.ts';
 import { beginMMX, beginSSE, writeMMX } from '../simd/simd-state.ts';

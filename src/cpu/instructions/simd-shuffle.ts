@@ -1,5 +1,5 @@
-// Shuffles, unpacking of floats, words moved between general and vector registers, and masks of sign
-// bits. Intel SDM volume 2, the instructions by name.
+// Shuffles, unpacking of floats, words moved between general and vector registers, and masks of
+// sign bits. Intel SDM volume 2, the instructions by name.
 
 import { laneOp, op } from '../../wasm/index.ts';
 import { row } from '../instruction-table.ts';

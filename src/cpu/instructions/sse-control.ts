@@ -1,6 +1,6 @@
-// MXCSR, fences, cache control, prefetches, and stores under a byte mask. Memory here is as strongly
-// ordered as anything can be, so fences and non-temporal hints have nothing to do.
-// Intel SDM volume 2, the instructions by name.
+// MXCSR, fences, cache control, prefetches, and stores under a byte mask. Memory here is as
+// strongly ordered as anything can be, so fences and non-temporal hints have nothing to do. Intel
+// SDM volume 2, the instructions by name.
 
 import { i64, op, select, type Value } from '../../wasm/index.ts';
 import { VECTOR_GP } from '../control-bits.ts';

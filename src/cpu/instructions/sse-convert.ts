@@ -1,5 +1,6 @@
-// Conversions between integers and floats, and between the two float formats. Those that name an MMX
-// register enter MMX state as MMX instructions do. Intel SDM volume 2, the instructions by name.
+// Conversions between integers and floats, and between the two float formats. Those that name an
+// MMX register enter MMX state as MMX instructions do. Intel SDM volume 2, the instructions by
+// name.
 
 import { i32, op } from '../../wasm/index.ts';
 import type { SharedFunction } from '../emitter.ts';
@@ -91,8 +92,8 @@ row('66 0F 2A', 'CVTPI2PD', 'Vdq,Nq', (e, destination, source) => {
   destination.write(op('f64x2.convert_low_i32x4_s', zeroExtended(source.read())));
   enterMMX(e);
 });
-// With memory the x87 state stays: SDM volume 2, "CVTPI2PD". Of CVTPI2PS it does not say so, but the
-// hosts that were tried (AMD) do the same.
+// With memory the x87 state stays: SDM volume 2, "CVTPI2PD". Of CVTPI2PS it does not say so, but
+// the hosts that were tried (AMD) do the same.
 convertRow('NP 0F 2A', 'CVTPI2PS', 'Vq,Mq', PI_TO_PS);
 row('66 0F 2A', 'CVTPI2PD', 'Vdq,Mq', (e, destination, source) => {
   beginSSE(e);

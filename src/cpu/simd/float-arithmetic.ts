@@ -1,5 +1,5 @@
-// Addition, subtraction, multiplication, division and square root of SSE: WebAssembly's own operation
-// where that is surely the same, else the soft-float function of each lane.
+// Addition, subtraction, multiplication, division and square root of SSE: WebAssembly's own
+// operation where that is surely the same, else the soft-float function of each lane.
 //
 // Surely the same means: MXCSR rounds to nearest, masks everything, and has neither DAZ nor FTZ; no
 // operand is denormal, and the result is a normal number above the smallest one, or a zero that is
@@ -21,11 +21,11 @@ import { F32, F64, type FloatFormat, loadMXCSR } from './float-format.ts';
 import { MXCSR_PE, MXCSR_PLAIN, MXCSR_PLAIN_MASK } from './mxcsr.ts';
 import { SOFT_F32, SOFT_F64, type SoftFloat } from './soft-float.ts';
 
-export type ArithmeticName = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
+type ArithmeticName = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
 export const ARITHMETIC: readonly ArithmeticName[] = ['add', 'sub', 'mul', 'div', 'sqrt'];
 
 /** One operation in its four forms; `sqrt` takes one value, the others two. */
-export interface FloatOperation {
+interface FloatOperation {
   readonly ps: SharedFunction;
   readonly pd: SharedFunction;
   /** On i32, and on i64. */

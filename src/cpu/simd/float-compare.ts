@@ -1,5 +1,6 @@
-// Comparisons, minimum and maximum of SSE, whole vectors at once: WebAssembly's comparisons agree with
-// x86 about NaNs; only DAZ and the flags are added. SDM volume 2, "CMPPS", "COMISS", "MINPS", "MAXPS".
+// Comparisons, minimum and maximum of SSE, whole vectors at once: WebAssembly's comparisons agree
+// with x86 about NaNs; only DAZ and the flags are added. SDM volume 2, "CMPPS", "COMISS", "MINPS",
+// "MAXPS".
 
 import {
   type FunctionBuilder,

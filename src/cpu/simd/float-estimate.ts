@@ -1,6 +1,6 @@
-// RCPPS and RSQRTPS. The manuals bound the relative error at 1.5 × 2^-12 and leave the bits open, so
-// processors differ; these are the correctly rounded values, well inside. No flags, no exceptions:
-// denormal operands count as zeros and tiny results become zeros whatever MXCSR says.
+// RCPPS and RSQRTPS. The manuals bound the relative error at 1.5 × 2^-12 and leave the bits open,
+// so processors differ; these are the correctly rounded values, well inside. No flags, no
+// exceptions: denormal operands count as zeros and tiny results become zeros whatever MXCSR says.
 // SDM volume 2, "RCPPS", "RSQRTPS".
 
 import { i32, op, type Value } from '../../wasm/index.ts';

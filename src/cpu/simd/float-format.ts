@@ -109,7 +109,7 @@ export function returnInvalid(f: FunctionBuilder, fmt: FloatFormat, condition: V
 }
 
 /** A number as sig / 2^62 * 2^(exponent - bias), leading bit at 62; zero has the least exponent. */
-export interface Unpacked {
+interface Unpacked {
   readonly exponent: Local;
   readonly significand: Local;
 }

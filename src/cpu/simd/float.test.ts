@@ -1,5 +1,5 @@
-// The float functions against the host's own processor: every operation, all rounding modes, DAZ, FTZ
-// and any set of masks, on operands that lean towards the edges of the formats.
+// The float functions against the host's own processor: every operation, all rounding modes, DAZ,
+// FTZ and any set of masks, on operands that lean towards the edges of the formats.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { FLOAT_PROGRAMS } from '../../../test/simd/float-programs.ts';
 import { FloatCases } from '../../../test/simd/float-values.ts';
 import { buildPrograms, OPERAND_A, OPERAND_B, RESULT } from '../../../test/simd/shared-harness.ts';
 import { MXCSR, SIMD_FAULT, SIMD_RAISED } from '../state-layout.ts';
-import { MXCSR_DEFAULT, MXCSR_PE } from './mxcsr.ts';
+import { MXCSR_DEFAULT, MXCSR_PE, MXCSR_UE } from './mxcsr.ts';
 
 const IN_BYTES = 40;
 const OUT_BYTES = 24;
@@ -32,6 +32,7 @@ function buildNative(): { program?: string; reason?: string } {
 }
 
 const native = buildNative();
+const WHY_SKIPPED = native.reason ? ` (${native.reason})` : '';
 const module = buildPrograms(FLOAT_PROGRAMS);
 
 interface Outcome {
@@ -112,7 +113,7 @@ function differences(name: string, cases: FloatCases, count: number): string[] {
 const EXACT = NAMES.filter((name) => !name.startsWith('r'));
 
 test.skipIf(native.reason)(
-  `every float operation gives the processor's result and flags${native.reason ? `: skipped, ${native.reason}` : ''}`,
+  `every float operation gives the processor's result and flags${WHY_SKIPPED}`,
   () => {
     const { seed, numRuns } = fuzzOptions(400);
     for (const name of EXACT) {
@@ -148,7 +149,8 @@ test.skipIf(native.reason)("reciprocal estimates are near the processor's", () =
         const theirs = output.getUint32(index * OUT_BYTES + lane * 4, true);
         const mine = module.view.getUint32(RESULT + lane * 4, true);
         const source = view.getUint32(index * IN_BYTES + 24 + lane * 4, true);
-        const text = `${name} of ${source.toString(16)}: ${mine.toString(16)}, processor ${theirs.toString(16)}`;
+        const [from, to, want] = [source, mine, theirs].map((bits) => bits.toString(16));
+        const text = `${name} of ${from}: ${to}, processor ${want}`;
         expect(isNear(mine, theirs), `${text}, FUZZ_SEED=${seed}`).toBe(true);
       }
     }
@@ -175,5 +177,57 @@ test('a plain addition with PE set leaves MXCSR alone and one without PE sets it
     const { result, mxcsr: after } = runOurs('addsd', input, 0);
     expect(after).toBe(MXCSR_DEFAULT | MXCSR_PE);
     expect(result.slice(17)).toBe('3fd3333333333334');
+  }
+});
+
+// Goal: such a result is a normal number and yet was tiny, which the native path must not miss.
+test('a product that only rounds up to the smallest normal number underflows', () => {
+  const input = new DataView(new ArrayBuffer(IN_BYTES));
+  input.setUint32(4, MXCSR_DEFAULT | MXCSR_PE, true);
+  for (let lane = 0; lane < 4; lane++) {
+    input.setUint32(8 + lane * 4, 0x00ffffff, true);
+    input.setFloat32(24 + lane * 4, 0.5, true);
+  }
+  for (const name of ['mulps', 'mulss']) {
+    expect(runOurs(name, input, 0).result.slice(25), name).toBe('00800000');
+    expect(module.view.getUint32(MXCSR, true) & MXCSR_UE, name).toBe(MXCSR_UE);
+  }
+  for (let lane = 0; lane < 2; lane++) {
+    input.setBigUint64(8 + lane * 8, 0x001fffffffffffffn, true);
+    input.setFloat64(24 + lane * 8, 0.5, true);
+  }
+  for (const name of ['mulpd', 'mulsd']) {
+    expect(runOurs(name, input, 0).result.slice(17), name).toBe('0010000000000000');
+    expect(module.view.getUint32(MXCSR, true) & MXCSR_UE, name).toBe(MXCSR_UE);
+  }
+});
+
+// Goal: with PE clear the native path must know exactness; integers lie at its edge.
+test('PE stays clear exactly when a result on integers is exact', () => {
+  const input = new DataView(new ArrayBuffer(IN_BYTES));
+  const compute = (name: string, a: number, b: number): boolean => {
+    input.setUint32(4, MXCSR_DEFAULT, true);
+    input.setFloat64(8, a, true);
+    input.setFloat64(24, b, true);
+    return (runOurs(name, input, 0).mxcsr & MXCSR_PE) === 0;
+  };
+  const isDouble = (value: bigint) => BigInt(Number(value)) === value;
+  for (let i = 1; i <= 53; i++) {
+    for (let j = 1; j <= 53; j++) {
+      const [a, b] = [2 ** i - 1, 2 ** j - 1];
+      const text = `2^${i} - 1 and 2^${j} - 1`;
+      const product = BigInt(a) * BigInt(b);
+      expect(compute('mulsd', a, b), `product of ${text}`).toBe(isDouble(product));
+      expect(compute('addsd', a, b * 4), `sum of ${text}`).toBe(
+        isDouble(BigInt(a) + 4n * BigInt(b)),
+      );
+      if (isDouble(product)) {
+        expect(compute('divsd', Number(product), b), `quotient of ${text}`).toBe(true);
+      }
+    }
+    expect(compute('divsd', 2 ** i - 1, 3), 'thirds').toBe((2 ** i - 1) % 3 === 0);
+    const square = BigInt(2 ** i - 1) ** 2n;
+    if (isDouble(square)) expect(compute('sqrtsd', 0, Number(square))).toBe(true);
+    expect(compute('sqrtsd', 0, i)).toBe(Number.isInteger(Math.sqrt(i)));
   }
 });

@@ -1,5 +1,5 @@
-// How MMX and SSE instructions begin and end: availability checks, the x87 state that MMX shares, and
-// unmasked float exceptions. Intel SDM volume 3, chapter 12 "Intel MMX Technology System
+// How MMX and SSE instructions begin and end: availability checks, the x87 state that MMX shares,
+// and unmasked float exceptions. Intel SDM volume 3, chapter 12 "Intel MMX Technology System
 // Programming" (tables 12-1 to 12-3) and section 13.1; volume 1, section 9.6.2.
 
 import { i32, i64, type Value } from '../../wasm/index.ts';

@@ -1,7 +1,7 @@
-// Float arithmetic in integers, for whatever WebAssembly's own operations do not say: rounding other
-// than to nearest, exact exception flags, NaN payloads, DAZ and FTZ. Each function takes and gives bit
-// patterns in i64, reads MXCSR, and notes exceptions in SIMD_RAISED without acting on them.
-// SDM volume 1, sections 4.8.3.5 "Operating on SNaNs and QNaNs", 11.5 "SSE/SSE2 exceptions".
+// Float arithmetic in integers, for whatever WebAssembly's own operations do not say: rounding
+// other than to nearest, exact exception flags, NaN payloads, DAZ and FTZ. Each function takes and
+// gives bit patterns in i64, reads MXCSR, and notes exceptions in SIMD_RAISED without acting on
+// them. SDM volume 1, sections 4.8.3.5 "Operating on SNaNs and QNaNs", 11.5 "SSE/SSE2 exceptions".
 
 import {
   type FunctionBuilder,

@@ -33,7 +33,7 @@ export function pair64(low: Value, high: Value): Value {
   return laneOp('i64x2.replace_lane', [1], op('i64x2.splat', low), high);
 }
 
-export function zeroVector(): Value {
+function zeroVector(): Value {
   return repeated(0n, 64);
 }
 
