@@ -43,8 +43,8 @@ row('NP 0F C3', 'MOVNTI', 'My,Gy', (_e, destination, source) => {
 const EDI = 7;
 
 /**
- * Stores the bytes of `low` and `high` whose mask bit is set, at DS:EDI. The whole operand is checked
- * first, even with an empty mask: SDM volume 2, "MASKMOVDQU" allows that, and the host does it.
+ * Stores the bytes of `low` and `high` whose mask bit is set, at DS:EDI. The whole operand is
+ * checked first, even with an empty mask: SDM volume 2, "MASKMOVDQU" allows that, hosts do it.
  */
 function storeMasked(
   e: Emitter,

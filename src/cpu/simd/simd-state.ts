@@ -56,7 +56,7 @@ export function beginMixed(e: Emitter): void {
   checkPendingX87(e);
 }
 
-/** What a successful MMX instruction does to the x87 state; after the last access that can fault. */
+/** What an MMX instruction does to the x87 state; after the last access that can fault. */
 export function enterMMX(e: Emitter): void {
   e.storeState32(X87_TOP, i32(0));
   e.storeState64(X87_EMPTY, i64(ALL_VALID));
