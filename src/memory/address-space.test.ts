@@ -154,7 +154,7 @@ test('failure 37: ROMD reads memory until its mode is switched, and calls back o
   expect(calls).toEqual(['write 4 32', 'read 5']);
 });
 
-test('failures 29 and 39: what is written through one name is dirty and stale through every other', () => {
+test('failures 29 and 39: what is written through one name is dirty through every other', () => {
   const { memory, ram, space } = create();
   memory.root.addSubregion(0x100000, MemoryRegion.alias('mirror', ram, 0, 4 * PAGE));
   const shadow = MemoryRegion.alias('shadow', ram, 2 * PAGE, PAGE);

@@ -40,6 +40,8 @@ const PAGE_MASK = 0xfffff000;
 /** In `#rowStates`: the row is in the log; its translation is global. */
 const ROW_IS_LOGGED = 1;
 const ROW_IS_GLOBAL = 2;
+/** Up to so many pages are looked up in `#hasStoreRow` before rows are searched. */
+const SHORT_RANGE_PAGES = 16;
 /** With more rows than this it is cheaper to fill the whole table. */
 const LOGGED_FLUSH_MAX = 2048;
 
@@ -114,6 +116,8 @@ export class SoftTLB implements MemoryListener {
   #logCount = 0;
   #addressSpace: AddressSpace | undefined;
   #dirtyBytes: Uint8Array | undefined;
+  /** Per RAM page: 1 if a row may have a plain write tag for it, so that most re-arming is free. */
+  #hasStoreRow = new Uint8Array(0);
   #ramBase = 0;
   #isMapChanged = false;
 
@@ -178,6 +182,7 @@ export class SoftTLB implements MemoryListener {
     this.#addressSpace = space;
     this.#ramBase = space.ramList?.baseOffset ?? 0;
     this.#dirtyBytes = space.ramWrites?.dirty.bytes;
+    this.#hasStoreRow = new Uint8Array(this.#dirtyBytes?.length ?? 0);
     space.ramWrites?.dirty.onClean((ramOffset, size) => this.rearmWrites(ramOffset, size));
     space.addListener(this);
   }
@@ -213,8 +218,12 @@ export class SoftTLB implements MemoryListener {
       const ramOffset = highAddressOf(physOffset);
       addend = (this.#ramBase + ramOffset - page) | 0;
       if (memTypeOf(physOffset) !== IO_MEM_RAM) writeFlags |= TLB_ROM;
-      else if (this.#dirtyBytes !== undefined && this.#dirtyBytes[ramOffset >>> 12] !== DIRTY_ALL)
+      else if (
+        this.#dirtyBytes !== undefined &&
+        this.#dirtyBytes[ramOffset >>> PAGE_BITS] !== DIRTY_ALL
+      )
         writeFlags |= TLB_NOTDIRTY;
+      else this.#hasStoreRow[ramOffset >>> PAGE_BITS] = 1;
     } else {
       readFlags |= TLB_IO;
       writeFlags |= TLB_IO;
@@ -240,7 +249,9 @@ export class SoftTLB implements MemoryListener {
     const page = linear & PAGE_MASK;
     if (words[word + 1] !== (page | TLB_NOTDIRTY)) return;
     const ramPage = (page + words[word + 2]! - this.#ramBase) >>> PAGE_BITS;
-    if (this.#dirtyBytes![ramPage] === DIRTY_ALL) words[word + 1] = page;
+    if (this.#dirtyBytes![ramPage] !== DIRTY_ALL) return;
+    this.#hasStoreRow[ramPage] = 1;
+    words[word + 1] = page;
   }
 
   /** Takes the plain write tag off every row whose RAM lies in the range and is not all dirty. */
@@ -248,7 +259,15 @@ export class SoftTLB implements MemoryListener {
     const words = this.words;
     const dirtyBytes = this.#dirtyBytes!;
     const firstPage = ramOffset >>> PAGE_BITS;
-    const lastPage = (ramOffset + sizeBytes - 1) / 4096;
+    const lastPage = pageIndex(ramOffset + sizeBytes - 1);
+    if (lastPage - firstPage < SHORT_RANGE_PAGES) {
+      let found = 0;
+      for (let page = firstPage; page <= lastPage; page++) {
+        found |= this.#hasStoreRow[page]!;
+        if (dirtyBytes[page] !== DIRTY_ALL) this.#hasStoreRow[page] = 0;
+      }
+      if (found === 0) return;
+    }
     const base = this.#ramBase;
     for (let index = 0; index < this.#logCount; index++) {
       const word = this.#log[index]! * ROW_WORDS;
