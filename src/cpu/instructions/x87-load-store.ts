@@ -85,12 +85,12 @@ function store(convert: SharedFunction, popCount: 0 | 1) {
     const size = convert === storeInteger ? [i32(operand.size * 8)] : [];
     const bits = e.callShared(convert, ...size);
     const flags = e.let(load('i32', i32(PENDING_FLAGS)));
-    // A store that is blocked faults where the store would have (seen on hosts). The order matters:
-    // `write` is unchecked once `readForWrite` was emitted.
-    e.f.if(
-      e.callShared(blocksStore, flags).eqz(),
-      () => operand.write(operand.size === 8 ? bits : bits.wrap()),
-      () => e.let(operand.readForWrite()),
+    // A store that is blocked still faults where it would have (seen on hosts): checked before the
+    // branch, because what is emitted inside one holds nowhere else.
+    const linear = e.let(operand.linear(operand.size, true));
+    e.let(e.loadLinearForWrite(linear, operand.size));
+    e.f.if(e.callShared(blocksStore, flags).eqz(), () =>
+      e.storeLinear(linear, operand.size, operand.size === 8 ? bits : bits.wrap()),
     );
     finishStore(e, operand, flags, popCount);
   };

@@ -406,12 +406,18 @@ export function fyl2xp1(x87: X87Registers): void {
   const negative = isNegative(x) !== isNegative(y);
   const isZeroTimesInfinity =
     (kindX === 'zero' && kindY === 'infinity') || (kindX === 'infinity' && kindY === 'zero');
-  const tooLow = isNegative(x) && kindX !== 'zero' && kindX !== 'denormal' && isBelowMinusOne(x);
-  if (isZeroTimesInfinity || tooLow) {
+  if (isZeroTimesInfinity || (kindX === 'infinity' && isNegative(x))) {
     invalidAndPop(x87);
     return;
   }
   if (!x87.acceptDenormals(x, y)) return;
+  if (kindX === 'normal' && isNegative(x) && exponentOf(scaledOf(x)) >= 0) {
+    // Undefined: processors give the number itself.
+    x87.write(1, x);
+    x87.raise(STATUS_PE);
+    x87.pop();
+    return;
+  }
   if (kindX === 'infinity' || kindY === 'infinity') x87.write(1, signedInfinity(negative));
   else if (kindX === 'zero' || kindY === 'zero') x87.write(1, signedZero(negative));
   else {
@@ -425,10 +431,6 @@ export function fyl2xp1(x87: X87Registers): void {
     return;
   }
   x87.pop();
-}
-
-function isBelowMinusOne(x: Float80Bits): boolean {
-  return classOf(x) === 'infinity' || exponentOf(scaledOf(x)) >= 0;
 }
 
 /** log2(1 + z) for any z above −1. */
