@@ -327,6 +327,8 @@ to_user:
   push dword ptr [user_code]
   iretd
   RESUME
+  mov eax, KDATA
+  mov es, eax            # IRET to privilege 3 left it null.
   # Offsets from the tried code are not interesting here.
   mov eax, [fault_eip]
   mov [try_eip], eax

@@ -410,6 +410,8 @@ to_user:
   push dword ptr [user_code]
   iretd
   RESUME
+  mov eax, KDATA
+  mov es, eax            # IRET to privilege 3 left it null.
   mov eax, [fault_eip]
   mov [try_eip], eax
   jmp dword ptr [user_return]
