@@ -142,6 +142,22 @@ test('mode 3: a square wave; odd counts are high for one clock longer; the count
   expect(pit.out(2)).toBe(true);
 });
 
+test('mode 3: a new count takes effect at the end of the half period', () => {
+  const { pit, ticks, program } = create();
+  pit.setGate(2, true);
+  program(2, 3, 7);
+  ticks(2);
+  pit.write(2, 4);
+  pit.write(2, 0);
+  const wave = Array.from({ length: 12 }, () => {
+    const level = pit.out(2);
+    ticks(1);
+    return level ? 1 : 0;
+  });
+  // Three more of the four high clocks, then low and high halves of two.
+  expect(wave).toEqual([1, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0]);
+});
+
 test('mode 4: one low clock when the count is over, and one interrupt behind it', () => {
   const { pit, irq, ticks, program } = create();
   program(0, 4, 10);

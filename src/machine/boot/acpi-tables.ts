@@ -80,7 +80,6 @@ export function buildDSDT(): Uint8Array {
       aml.device(
         'PCI0',
         aml.named('_HID', aml.eisaId('PNP0A03')),
-        aml.named('_ADR', aml.integer(0)),
         aml.named('_PRT', aml.packaged()),
         aml.named(
           '_CRS',

@@ -22,8 +22,10 @@ function plain(): Uint8Array {
   return bytes;
 }
 
-function elf(options: { gpa?: number; linear?: number; fileBytes?: number } = {}): Uint8Array {
-  const { gpa = MIB, linear = gpa, fileBytes = 64 } = options;
+function elf(
+  options: { gpa?: number; linear?: number; fileBytes?: number; memoryBytes?: number } = {},
+): Uint8Array {
+  const { gpa = MIB, linear = gpa, fileBytes = 64, memoryBytes = 5000 } = options;
   const bytes = new Uint8Array(0x200);
   const view = new DataView(bytes.buffer);
   bytes.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]);
@@ -33,7 +35,7 @@ function elf(options: { gpa?: number; linear?: number; fileBytes?: number } = {}
   view.setUint32(28, 52, true);
   view.setUint16(42, 32, true);
   view.setUint16(44, 1, true);
-  for (const [i, word] of [1, 0x100, linear, gpa, fileBytes, 5000].entries())
+  for (const [i, word] of [1, 0x100, linear, gpa, fileBytes, memoryBytes].entries())
     view.setUint32(52 + i * 4, word, true);
   putHeader(bytes, 0x100, 0x3);
   return bytes;
@@ -154,7 +156,7 @@ test.each([
     },
     'it must be an ELF file',
   ],
-  ['more in the file than in memory', () => elf({ fileBytes: 6000 }), 'program header 0'],
+  ['more in the file than in memory', () => elf({ memoryBytes: 63 }), 'program header 0'],
   ['more than the file has', () => elf({ fileBytes: 0x101 }), 'program header 0'],
 ])('%s is a clear error', (_name, make, message) => {
   expect(() => loadMultiboot({ ...OPTIONS, kernel: make() })).toThrow(BootError);
