@@ -4,11 +4,11 @@
 // (at most 400: there are 508 memory types), each a page, and one region is moved, so that all is
 // rendered anew and the page map changes by difference; "from nothing" maps all of them.
 //
-// Found (minima; AMD EPYC, 2 processors busy with other work; Node 20.20.2): a load costs 3.3 ns in a
-// plain array, 4.3 ns through a TLB hit, 5.4 ns through the address space and 37 ns when the row has
-// to be flushed and filled; a store 2.6, 2.0 and, to a clean page, 16 ns; a device call 3.8 ns beside
-// 0.4 ns. 1 GiB is scanned in 32 µs, as a plain loop does, and harvested in 128 µs (one page in 64
-// dirty) to 1.9 ms (all). A moved region costs 4, 16 and 115 µs among 10, 100 and 1000.
+// Found (minima; AMD EPYC, 2 processors busy with other work; Node 20.20.2): a load costs 3.3 ns in
+// a plain array, 4.3 ns through a TLB hit, 5.4 ns through the address space and 37 ns when the row
+// has to be flushed and filled; a store 2.6, 2.0 and, to a clean page, 16 ns; a device call 3.8 ns
+// beside 0.4 ns. 1 GiB is scanned in 32 µs, as a plain loop does, and harvested in 128 µs (one page
+// in 64 dirty) to 1.9 ms (all). A moved region costs 4, 16 and 115 µs among 10, 100 and 1000.
 
 import {
   DIRTY_ALL,

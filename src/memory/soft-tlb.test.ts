@@ -89,6 +89,7 @@ test('failure 3: clearing a bit makes the next store slow, and that sets the bit
     expect(store(0x9000, 4, 1)).toBe(MISS);
     dirty.clear(2 * PAGE, PAGE, client); // The row that makeWritable() opened is shut again.
     expect(store(0x5000)).toBe(MISS);
+    ramWrites.note(2 * PAGE, 1);
     tlb.flushAll();
   }
 });
