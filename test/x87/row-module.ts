@@ -1,5 +1,5 @@
-// The x87 rows as WebAssembly functions without an engine: a small Emitter over one memory, in which
-// the state area and a memory operand lie. For tests of arithmetic; engines have their own.
+// The x87 rows as WebAssembly functions without an engine: a small Emitter over one memory, in
+// which the state area and a memory operand lie. For tests of arithmetic; engines have their own.
 
 import type { Emitter, Operand, SharedFunction, SharedTools } from '../../src/cpu/emitter.ts';
 import { FlagEmitter } from '../../src/cpu/flag-emitter.ts';

@@ -1,6 +1,7 @@
 // x87 control: state and environment, control and status words, the stack pointer, FWAIT, FXSAVE.
-// Intel SDM volume 2, FLDENV, FSTENV, FSAVE, FRSTOR, FXSAVE (table 3-43), FXRSTOR; volume 1, section
-// 8.1.10 "Saving the x87 FPU's State". Instructions whose mnemonic begins with FN do not wait.
+// Intel SDM volume 2, FLDENV, FSTENV, FSAVE, FRSTOR, FXSAVE (table 3-43), FXRSTOR; volume 1,
+// section 8.1.10 "Saving the x87 FPU's State". Instructions whose mnemonic begins with FN do not
+// wait.
 
 import { i32, load, type Value } from '../../wasm/index.ts';
 import { VECTOR_GP } from '../control-bits.ts';

@@ -1,6 +1,6 @@
-// x87 loads and stores: FLD FST FILD FIST FBLD FBSTP, constants, FXCH, FCMOVcc, and the aliases that
-// Intel's processors have had since the 8087. Intel SDM volume 2, appendix A, tables,
-// constants: volume 1, section 8.3.4 "Load Constant Instructions".
+// x87 loads and stores: FLD FST FILD FIST FBLD FBSTP, constants, FXCH, FCMOVcc, and the aliases
+// that Intel's processors have had since the 8087. Intel SDM volume 2, appendix A, tables A-8,
+// constants: volume 1, section 8.3.4 "Load Constant Instructions".
 
 import { i32, i64, load, select, type Value } from '../../wasm/index.ts';
 import type { Emitter, Operand, SharedFunction } from '../emitter.ts';
@@ -181,13 +181,17 @@ row('DF /6', 'FBSTP', 'Mt', (e, operand) => {
   finishStore(e, operand, flags, 1);
 });
 
-/** A constant: exponent and 64-bit significand cut off, and the next bits as nearest rounds them. */
+/**
+ * A constant: exponent and 64-bit significand cut off, and the next bits as nearest rounds them.
+ */
 interface Constant {
   readonly pattern: string;
   readonly mnemonic: string;
   readonly signExponent: number;
   readonly significand: bigint;
-  /** What is added when rounding to nearest (or, for one, up): 0 or 1; in direction up; others 0. */
+  /**
+   * What is added when rounding to nearest (or, for one, up): 0 or 1; in direction up; others 0.
+   */
   readonly nearest: 0 | 1;
   readonly up: 0 | 1;
 }

@@ -1,5 +1,6 @@
 // Hot: operands from memory become 80-bit numbers; each exact. Nothing is flagged here: the caller
-// does that, because other conditions have priority. Intel SDM volume 1, section 8.2 "x87 FPU Data Types".
+// does that, because other conditions have priority. Intel SDM volume 1, section 8.2 "x87 FPU Data
+// Types".
 
 import { i32, i64, select } from '../../wasm/index.ts';
 import type { SharedFunction } from '../emitter.ts';

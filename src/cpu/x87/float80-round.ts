@@ -1,6 +1,7 @@
 // Hot: ends every x87 arithmetic instruction. Rounds an exact or sticky 128-bit significand to the
 // precision and direction of the control word, with overflow and underflow in both responses.
-// Intel SDM volume 1, sections 4.8.4 "Rounding", 8.5.4 "Numeric Overflow", 8.5.5 "Numeric Underflow".
+// Intel SDM volume 1, sections 4.8.4 "Rounding", 8.5.4 "Numeric Overflow", 8.5.5 "Numeric
+// Underflow".
 
 import {
   type FunctionBuilder,

@@ -1,7 +1,7 @@
 // What surrounds every x87 instruction: whether it may run, and the pointers it leaves behind.
-// Intel SDM volume 1, sections 8.1.8 "x87 FPU Instruction and Data (Operand) Pointers", 8.6 "x87 FPU
-// Exception Synchronization", 8.7 "Handling x87 FPU Exceptions in Software"; volume 3, 2.5 (EM, MP,
-// TS, NE).
+// Intel SDM volume 1, sections 8.1.8 "x87 FPU Instruction and Data (Operand) Pointers", 8.6 "x87
+// FPU Exception Synchronization", 8.7 "Handling x87 FPU Exceptions in Software"; volume 3, 2.5 (EM,
+// MP, TS, NE).
 
 import { i32, load, type Value } from '../../wasm/index.ts';
 import { CR0_EM, CR0_MP, CR0_NE, CR0_TS, VECTOR_MF, VECTOR_NM } from '../control-bits.ts';

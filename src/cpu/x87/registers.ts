@@ -150,7 +150,9 @@ export class X87Registers {
     return this.#respond(STATUS_IE, target);
   }
 
-  /** Flags denormal operands. Returns false if that is unmasked and the operation must not go on. */
+  /**
+   * Flags denormal operands. Returns false if that is unmasked and the operation must not go on.
+   */
   acceptDenormals(...operands: readonly Float80Bits[]): boolean {
     if (!operands.some((operand) => classOf(operand) === 'denormal')) return true;
     return this.raise(STATUS_DE) === 0;

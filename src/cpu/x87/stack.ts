@@ -1,6 +1,6 @@
-// Hot: the register stack: pushes, pops, stack faults, and what instructions do around an operation.
-// Intel SDM volume 1, sections 8.1.2 "x87 FPU Data Registers", 8.5.1.1 "Stack Overflow or Underflow
-// Exception (#IS)".
+// Hot: the register stack: pushes, pops, stack faults, and what instructions do around an
+// operation. Intel SDM volume 1, sections 8.1.2 "x87 FPU Data Registers", 8.5.1.1 "Stack Overflow
+// or Underflow Exception (#IS)".
 //
 // As the operations do, functions here return 0 when done and 1 when an unmasked exception left the
 // registers as they were.
@@ -178,8 +178,8 @@ export const exchange: SharedFunction = {
 
 /**
  * Compares ST(0). Parameters: slot of the other, whether that register is empty, whether it was
- * denormal in memory, whether quiet NaNs are valid, whether C1 stays (FCOMI; seen on hosts) unless a
- * register is empty. Returns as `compare80`.
+ * denormal in memory, whether quiet NaNs are valid, whether C1 stays (FCOMI; seen on hosts) unless
+ * a register is empty. Returns as `compare80`.
  */
 export const compareTop: SharedFunction = {
   name: 'x87CompareTop',
@@ -256,7 +256,9 @@ export const blocksStore: SharedFunction = {
   },
 };
 
-/** After the store: sets the flags. Returns 1 if the store was blocked, so that nothing is popped. */
+/**
+ * After the store: sets the flags. Returns 1 if the store was blocked, so that nothing is popped.
+ */
 export const commitStore: SharedFunction = {
   name: 'x87CommitStore',
   params: ['i32'],
