@@ -94,8 +94,8 @@ test('a processor after reset is printed as QEMU prints it', () => {
 test('descriptors are explained in protected mode', () => {
   const state = resetState();
   state.setWide(CR0, 0x11);
-  setSegment(state, CS, [0x60, 0, 0xffff_ffff, 0xcf9b]);
-  setSegment(state, DS, [0x7b, 0, 0xffff_ffff, 0xcff3]);
+  setSegment(state, CS, [0x60, 0, 0xffff_ffff, 0xc09b]);
+  setSegment(state, DS, [0x7b, 0, 0xffff_ffff, 0xc0f3]);
   setSegment(state, TR, [0x80, 0xff40_1000, 0x206b, 0x8b]);
   state.eflags = 0x846;
   state.view.setBigUint64(EFER, 0x800n, true);

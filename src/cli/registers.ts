@@ -122,10 +122,14 @@ export function formatRegisters(state: CPUState): string {
   // Descriptors mean nothing in real mode.
   const isProtected = (state.cr0 & 1) !== 0;
   const segments = SEGMENTS.map(([name, index]) => {
-    const attributes = state.segAttributes(index);
+    const attributes = state.segAttributes(index) & 0xffff;
+    const limit = state.segLimit(index);
+    // QEMU shows the descriptor's second word, where four bits of the limit lie in the middle.
+    const limitBits = ((attributes & 0x8000) !== 0 ? limit >>> 28 : limit >>> 16) & 0xf;
+    const word = (attributes | (limitBits << 8)) << 8;
     return (
       `${name.padEnd(3)}=${hex(state.selector(index), 4)} ${hex(state.segBase(index))} ` +
-      `${hex(state.segLimit(index))} ${hex(attributes << 8)}` +
+      `${hex(limit)} ${hex(word)}` +
       `${isProtected ? ` ${segmentKind(attributes)}` : ''}\n`
     );
   });
