@@ -50,3 +50,8 @@ export const CODE_ROW_BYTES = 8;
 export const CODE_TAG_NONE = 0xffff_ffff;
 /** Records for one instruction outside any page's records, 16-byte aligned. */
 export const ISOLATED_RECORDS = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
+
+/** Where in the machine's buffer lie dirty bytes, code-line masks and RAM offset 0: u32 each. */
+export const DIRTY_BASE = ISOLATED_RECORDS + 32 * RECORD_BYTES;
+export const CODE_MASK_BASE = DIRTY_BASE + 4;
+export const RAM_BASE = DIRTY_BASE + 8;

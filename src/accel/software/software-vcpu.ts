@@ -34,11 +34,14 @@ import { CodeCache } from './code-cache.ts';
 import type { SlowPaths } from './interpreter-context.ts';
 import type { InterpreterModule } from './interpreter-module.ts';
 import {
+  CODE_MASK_BASE,
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
   CODE_ROWS,
   CODE_TAG_NONE,
+  DIRTY_BASE,
   ISOLATED_RECORDS,
+  RAM_BASE,
   RECORD_SHIFT,
 } from './record.ts';
 import { systemMethods } from './system-methods.ts';
@@ -65,6 +68,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly #ramBase: number;
   readonly #fetched = new Uint8Array(INSTRUCTION_BYTES_MAX);
   readonly #run: (fuel: number) => void;
+  /** Code rows (word indexes) that hold something. */
+  readonly #filledRows = new Uint32Array(CODE_ROW_COUNT);
+  #filledCount = 0;
   #instructionCount = 0;
   #isStopRequested = false;
   #isNMIPending = false;
@@ -95,6 +101,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       reservedOffset: memory.reservedOffset,
       codePages: memory.codePages,
     });
+    this.state.set32(DIRTY_BASE, memory.dirty.offset);
+    this.state.set32(CODE_MASK_BASE, memory.codePages.offset);
+    this.state.set32(RAM_BASE, this.#ramBase);
     this.cache.onEvict = () => this.flushCode();
     wiring.memory.addListener({ commit: () => this.flushCode() });
     this.#run = options.instantiate({
@@ -102,6 +111,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       slow: this.#slowPaths(),
       system: systemMethods(this.processor),
     });
+    this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, ISOLATED_RECORDS >> 2);
     this.reset();
   }
 
@@ -153,10 +163,12 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
 
   /** Forgets which records belong to which linear page; asks running code to look again. */
   flushCode(): void {
-    const first = CODE_ROWS >> 2;
     const { u32 } = this.state;
-    const end = first + ((CODE_ROW_COUNT * CODE_ROW_BYTES) >> 2);
-    for (let word = first; word < end; word += CODE_ROW_BYTES >> 2) u32[word] = CODE_TAG_NONE;
+    // What was filled is all that must go: guests reload CR3 often, and fill few rows between.
+    for (let index = 0; index < this.#filledCount; index++) {
+      u32[this.#filledRows[index]!] = CODE_TAG_NONE;
+    }
+    this.#filledCount = 0;
     if (this.#isRunning) this.state.requestEvent();
   }
 
@@ -255,6 +267,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const mode = state.u32[MODE >> 2]!;
     const records = this.cache.recordsOf(ramOffset / PAGE_BYTES, mode);
     const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
+    if (state.u32[row] === CODE_TAG_NONE) this.#filledRows[this.#filledCount++] = row;
     state.u32[row] = ((linear & ~(PAGE_BYTES - 1)) | mode) >>> 0;
     state.u32[row + 1] = records;
     return 0;
