@@ -224,6 +224,31 @@ test('a device that takes 64 bits gets them whole', () => {
   expect(held).toBe(0xffff_ffff_0000_0001n);
 });
 
+// Goal: a guest that points a device's DMA at the device's own registers must not overflow the
+// host's stack, alone or with a second device between.
+test('a device that reaches itself by DMA is refused, and works again afterwards', () => {
+  const { memory, space } = create();
+  let callCount = 0;
+  const reach = (gpa: number) => ({
+    read: () => space.read(gpa, 4),
+    write(_offset: number, value: number) {
+      callCount++;
+      space.write(gpa, 4, value);
+    },
+  });
+  memory.root.addSubregion(0x100000, MemoryRegion.io('narcissus', 16, reach(0x100000)));
+  memory.root.addSubregion(0x200000, MemoryRegion.io('ping', 16, reach(0x300000)));
+  memory.root.addSubregion(0x300000, MemoryRegion.io('pong', 16, reach(0x200000)));
+  for (let round = 1; round <= 2; round++) {
+    for (const gpa of [0x100000, 0x200000]) {
+      space.write(gpa, 4, 1);
+      expect(space.read(gpa, 4)).toBe(0xffffffff);
+    }
+    expect(callCount).toBe(3 * round);
+  }
+  expect(space.find(0x100000).io!.refusedCount).toBe(4);
+});
+
 test('a full table of memory types leaves the old map in force', () => {
   const { memory, space } = create();
   const { ops } = byteDevice(8);

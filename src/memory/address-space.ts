@@ -176,9 +176,8 @@ export class AddressSpace {
     const section = this.find(gpa);
     const at = gpa - section.start;
     if (section.kind === IO && section.sizeBytes - at >= 8) {
-      const { ops, opaque } = section.io!;
-      if (ops.read64 !== undefined)
-        return BigInt.asUintN(64, ops.read64(section.offsetInRegion + at, opaque));
+      const value = section.io!.read64(section.offsetInRegion + at);
+      if (value !== undefined) return value;
     }
     const low = this.read(gpa, 4);
     return BigInt(low) | (BigInt(this.read(gpa + 4, 4)) << 32n);
@@ -189,13 +188,8 @@ export class AddressSpace {
     const section = this.find(gpa);
     const at = gpa - section.start;
     const isDevice = section.kind === IO || section.kind === ROMD;
-    if (isDevice && section.sizeBytes - at >= 8) {
-      const { ops, opaque } = section.io!;
-      if (ops.write64 !== undefined) {
-        ops.write64(section.offsetInRegion + at, BigInt.asUintN(64, value), opaque);
-        return;
-      }
-    }
+    if (isDevice && section.sizeBytes - at >= 8)
+      if (section.io!.write64(section.offsetInRegion + at, value)) return;
     this.write(gpa, 4, Number(BigInt.asUintN(32, value)));
     this.write(gpa + 4, 4, Number(BigInt.asUintN(32, value >> 32n)));
   }

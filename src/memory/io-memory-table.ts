@@ -29,8 +29,13 @@ export class IoMemory {
   readonly isUnalignedTaken: boolean;
   /** Bit s is set if an aligned access of s bytes goes to the callback as it is (s = 1, 2, 4). */
   readonly directSizes: number;
-  /** Parts of accesses that were narrower than `valid.minBytes`, since it was registered. */
+  /** Accesses that were too narrow, or that the device made to itself, since it was registered. */
   refusedCount = 0;
+  /**
+   * A callback is running. What reaches the device meanwhile is its own doing, by DMA to its own
+   * registers, and is refused as unassigned: a guest could recurse without end.
+   */
+  #isBusy = false;
 
   /** @internal */
   constructor(ops: IoOps, opaque: unknown, memTypeIndex: number, flags: number) {
@@ -56,27 +61,60 @@ export class IoMemory {
   // Hot: every port and MMIO read, up to 10^6 times a second.
   /** Reads 1, 2 or 4 bytes at `offset` of the region, splitting and joining as the device wants. */
   read(offset: number, sizeBytes: number): number {
-    if (
-      (this.directSizes >>> sizeBytes) & 1 &&
-      ((offset & (sizeBytes - 1)) === 0 || this.isUnalignedTaken)
-    ) {
-      const value = this.ops.read(offset, sizeBytes, this.opaque);
-      return (value & MASKS[sizeBytes]!) >>> 0;
+    if (this.#isBusy) {
+      this.refusedCount++;
+      return MASKS[sizeBytes]!;
     }
-    return this.#readParts(offset, sizeBytes);
+    this.#isBusy = true;
+    try {
+      const isDirect = ((this.directSizes >>> sizeBytes) & 1) !== 0;
+      if (!isDirect || ((offset & (sizeBytes - 1)) !== 0 && !this.isUnalignedTaken))
+        return this.#readParts(offset, sizeBytes);
+      return (this.ops.read(offset, sizeBytes, this.opaque) & MASKS[sizeBytes]!) >>> 0;
+    } finally {
+      this.#isBusy = false;
+    }
   }
 
   // Hot: every port and MMIO write, up to 10^6 times a second.
   /** Writes 1, 2 or 4 bytes at `offset` of the region. */
   write(offset: number, sizeBytes: number, value: number): void {
-    if (
-      (this.directSizes >>> sizeBytes) & 1 &&
-      ((offset & (sizeBytes - 1)) === 0 || this.isUnalignedTaken)
-    ) {
-      this.ops.write(offset, (value & MASKS[sizeBytes]!) >>> 0, sizeBytes, this.opaque);
+    if (this.#isBusy) {
+      this.refusedCount++;
       return;
     }
-    this.#writeParts(offset, sizeBytes, value);
+    this.#isBusy = true;
+    try {
+      const isDirect = ((this.directSizes >>> sizeBytes) & 1) !== 0;
+      if (!isDirect || ((offset & (sizeBytes - 1)) !== 0 && !this.isUnalignedTaken))
+        this.#writeParts(offset, sizeBytes, value);
+      else this.ops.write(offset, (value & MASKS[sizeBytes]!) >>> 0, sizeBytes, this.opaque);
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  /** Reads 8 bytes if the device takes that at once, or else returns undefined. */
+  read64(offset: number): bigint | undefined {
+    if (this.ops.read64 === undefined || this.#isBusy) return undefined;
+    this.#isBusy = true;
+    try {
+      return BigInt.asUintN(64, this.ops.read64(offset, this.opaque));
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  /** Writes 8 bytes if the device takes that at once, or else returns false. */
+  write64(offset: number, value: bigint): boolean {
+    if (this.ops.write64 === undefined || this.#isBusy) return false;
+    this.#isBusy = true;
+    try {
+      this.ops.write64(offset, BigInt.asUintN(64, value), this.opaque);
+      return true;
+    } finally {
+      this.#isBusy = false;
+    }
   }
 
   /** Largest part of an access that may be asked of the device at once, before widening. */
