@@ -16,6 +16,8 @@ export class MachineClock implements VirtualClock {
   #startedMs = 0;
   #isRunning = false;
   #lastNs = 0;
+  /** Time does not pass this; what the host takes beyond it is lost, as if paused. */
+  #horizonNs = Number.POSITIVE_INFINITY;
 
   /** @param hostNowMs monotonic host time, ms */
   constructor(hostNowMs: () => number) {
@@ -29,9 +31,23 @@ export class MachineClock implements VirtualClock {
   nowNs(): number {
     if (!this.#isRunning) return this.#lastNs;
     const elapsedMs = this.#hostNowMs() - this.#startedMs;
-    const now = this.#baseNs + Math.floor(elapsedMs * NS_PER_MS);
+    let now = this.#baseNs + Math.floor(elapsedMs * NS_PER_MS);
+    if (now > this.#horizonNs) {
+      this.#baseNs -= now - this.#horizonNs;
+      now = this.#horizonNs;
+    }
     if (now > this.#lastNs) this.#lastNs = now;
     return this.#lastNs;
+  }
+
+  /**
+   * Time goes no further than `ns` until this is called again. A host that stalls (another program
+   * has its processor) is not time in which the guest ran: without a limit it would lose timer ticks
+   * and, as Linux does, distrust its clocks.
+   */
+  limit(ns: number): void {
+    this.nowNs();
+    this.#horizonNs = Math.max(this.#lastNs, Math.floor(ns));
   }
 
   /** Time-stamp counter, ticks of {@link TSC_HZ}. */

@@ -205,6 +205,25 @@ test('the event loop gets its turn at least every 8 ms while the guest is busy',
   expect(made.host.yieldCount).toBeGreaterThanOrEqual(9);
 });
 
+// A guest that is given 4 ms ticks must see each of them, however long the host is away.
+test('a stall of the host is not time for the guest, so no timer tick is lost', async () => {
+  let host: FakeHost | undefined;
+  const stall = busy(() => host!, 50);
+  const made = create([stall]);
+  host = made.host;
+  let tickCount = 0;
+  const timer = made.machine.clock.createTimer(() => {
+    tickCount++;
+    timer.arm((tickCount + 1) * 4_000_000);
+  });
+  timer.arm(4_000_000);
+  made.vcpu.slices = [...Array.from({ length: 100 }, () => stall), powerOff];
+  await runToPowerOff(made.machine);
+  const nowNs = made.machine.clock.nowNs();
+  expect(nowNs).toBeLessThan(300_000_000);
+  expect(tickCount).toBeGreaterThanOrEqual(Math.floor(nowNs / 4_000_000) - 1);
+});
+
 test('serial output arrives in order, and before the end is reported', async () => {
   const { machine } = create([
     (cpu) => {

@@ -50,6 +50,8 @@ export type MachineEnd =
 const YIELD_MS = 8;
 /** Longest sleep, ms: what a host's timers take. */
 const SLEEP_MS_MAX = 60_000;
+/** What a slice or a sleep may take longer than planned before virtual time waits for it, ns. */
+const STALL_NS_MAX = 1_000_000;
 const NS_PER_MS = 1_000_000;
 const ZERO_CHUNK_BYTES = 1 << 20;
 const SERIAL_BATCH_BYTES = 4096;
@@ -315,6 +317,7 @@ export class Machine {
     const startNs = this.clock.nowNs();
     const budget = this.#planner.budget(this.clock.nextDeadlineNs - startNs);
     this.#sliceEndNs = startNs + this.#planner.sliceNs;
+    this.clock.limit(this.#sliceEndNs + STALL_NS_MAX);
     const before = this.vcpu.instructionCount;
     this.#isInSlice = true;
     const exit = this.vcpu.run(budget);
@@ -345,6 +348,7 @@ export class Machine {
 
   /** Waits for the next timer or an input. */
   async #idle(): Promise<void> {
+    this.clock.limit(this.clock.nextDeadlineNs + STALL_NS_MAX);
     const waitMs = (this.clock.nextDeadlineNs - this.clock.nowNs()) / NS_PER_MS;
     // A host's timers are no finer than a ms, so the rest is spent yielding.
     if (waitMs < 1) {
