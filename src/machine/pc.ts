@@ -390,6 +390,9 @@ export class PC implements InterruptSource {
       for (const word of [base, icw3, 0x01, 0xff]) pic.write(1, word);
     }
     this.pics.slave.writeELCR(1 << (SCI_IRQ - 8));
+    // Keyboard on, with its interrupt and translation; the mouse port off.
+    this.keyboard.write(4, 0x60);
+    this.keyboard.write(0, 0x65);
     this.#setMemorySize();
   }
 
