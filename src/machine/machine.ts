@@ -16,6 +16,7 @@ import type { Host, HostSleep } from './host.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
 import { SlicePlanner } from './slice-planner.ts';
+import type { DriveConfig } from './storage.ts';
 
 export interface MachineOptions {
   /** Guest RAM: whole pages, 1 MiB to 4080 MiB. */
@@ -28,6 +29,8 @@ export interface MachineOptions {
   /** Multiboot modules, with their strings. */
   readonly modules?: readonly { readonly bytes: Uint8Array; readonly commandLine?: string }[];
   readonly commandLine?: string;
+  /** Drives, each at a place of its own. Their media are the machine's to close. */
+  readonly drives?: readonly DriveConfig[];
   /** What a triple fault does: stop with a report (the default), or reset as a PC's board would. */
   readonly onTripleFault?: 'stop' | 'reset';
   /** What a reset by the guest does: boot again (the default), or end the run. */
@@ -206,6 +209,7 @@ export class Machine {
     this.#state = 'closed';
     this.clock.stop();
     this.vcpu.requestStop();
+    this.pc.storage.close();
     this.#wake();
   }
 
@@ -234,6 +238,7 @@ export class Machine {
       memoryBytes: this.memoryBytes,
       clock: this.clock,
       epochMs: this.#host.epochMs(),
+      drives: this.#options.drives ?? [],
       events: {
         // The chips come to life before the processor does.
         onInterrupt: () => (this.vcpu as VCPU | undefined)?.requestEvent(),
@@ -250,6 +255,11 @@ export class Machine {
         onSerialByte: (value) => this.#onSerialByte(value),
         onSerialRoom: () => this.#feedSerial(),
         onDebugByte: (value) => this.onDebug(value),
+        // The host works on it while the guest is not running, so the slice should be short.
+        onDriveRequest: () => {
+          if (this.#isInSlice) this.vcpu.requestStop();
+        },
+        onDriveEnd: () => this.#wake(),
       },
     });
   }
@@ -301,7 +311,7 @@ export class Machine {
         if (isHalted) {
           await this.#idle();
           yieldedMs = this.#host.nowMs();
-        } else if (this.#host.nowMs() - yieldedMs >= YIELD_MS) {
+        } else if (this.pc.storage.isBusy || this.#host.nowMs() - yieldedMs >= YIELD_MS) {
           await this.#host.yield();
           yieldedMs = this.#host.nowMs();
         }

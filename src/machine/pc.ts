@@ -26,6 +26,7 @@ import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
 import type { PCMemory } from './machine-memory.ts';
+import { attachStorage, type DriveConfig, type Storage } from './storage.ts';
 
 /** First address behind RAM below 4 GiB; the rest of RAM lies from 4 GiB on. */
 export const RAM_BELOW_4G_END = 0xe000_0000;
@@ -55,6 +56,9 @@ export interface PCEvents {
   /** The serial port can take input again. */
   onSerialRoom(): void;
   onDebugByte(value: number): void;
+  /** A drive began, or ended, a request of the host. */
+  onDriveRequest(): void;
+  onDriveEnd(): void;
 }
 
 export interface PCOptions {
@@ -63,6 +67,7 @@ export interface PCOptions {
   readonly clock: VirtualClock;
   /** Unix time at power-on, ms. */
   readonly epochMs: number;
+  readonly drives?: readonly DriveConfig[];
   readonly events: PCEvents;
 }
 
@@ -85,6 +90,7 @@ export class PC implements InterruptSource {
   readonly dmas = [new DMA8237('dma0'), new DMA8237('dma1')] as const;
   readonly dmaPages = new DMAPageRegisters();
   readonly debugConsole = new DebugConsole();
+  readonly storage: Storage;
   readonly #events: PCEvents;
   readonly #memory: PCMemory;
   readonly #memoryBytes: number;
@@ -117,6 +123,16 @@ export class PC implements InterruptSource {
       this.#mapMemory();
       this.#mapPorts();
     });
+    this.storage = attachStorage({
+      drives: options.drives ?? [],
+      clock,
+      memory: memory.guest.addressSpace,
+      portRoot: this.#portRoot,
+      pci: this.pci,
+      isaLine: (irq) => this.isaLine(irq),
+      onRequest: () => events.onDriveRequest(),
+      onEnd: () => events.onDriveEnd(),
+    });
     this.#wire();
     this.reset();
   }
@@ -128,6 +144,7 @@ export class PC implements InterruptSource {
       ...[this.keyboard.keyboard, this.keyboard.mouse, this.keyboard, this.port92],
       ...[this.resetControl, this.dmas[0], this.dmas[1], this.dmaPages, this.pci],
       ...this.pci.functions,
+      ...this.storage.savables,
       // Who receives interrupt lines comes after those who drive them.
       ...[this.pics.slave, this.pics.master, this.ioapic, this.apic],
     ];
@@ -146,6 +163,7 @@ export class PC implements InterruptSource {
       ...[this.pics, this.ioapic, this.apic],
     ];
     for (const chip of chips) chip.reset();
+    this.storage.reset();
     this.#setFirmwareState();
   }
 
@@ -394,6 +412,7 @@ export class PC implements InterruptSource {
     this.keyboard.write(4, 0x60);
     this.keyboard.write(0, 0x65);
     this.#setMemorySize();
+    this.storage.setFirmwareState();
   }
 
   /** Sizes in CMOS memory: Ralf Brown's list, CMOS.LST, 0x15–0x18, 0x30, 0x34, 0x5b. */
