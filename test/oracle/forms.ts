@@ -3,6 +3,9 @@
 // A-2 to A-22). The notation is the manual's (A.2.1 "Codes for Addressing Method", A.2.2 "Codes for
 // Operand Type"); `/n` is a ModRM digit, `+r` a register in the low bits of the opcode.
 //
+// The last lines are encodings that Intel does not document and every processor has (AMD64 manual
+// volume 3, appendix A, has most of them).
+//
 // One form a line: opcode | mnemonic | operands | options. Options:
 //   o16     the operand-size prefix applies although no operand says so
 //   x87 mmx sse   which unit's registers are filled with interesting values
@@ -500,6 +503,33 @@ F2 0F C2 | CMPSD | Vsd,Wsd,Ib | ssef prepare=predicate
 0F AE E8 | LFENCE
 0F AE F0 | MFENCE
 0F AE F8 | SFENCE
+F6 /1 | TEST | Eb,Ib
+F7 /1 | TEST | Ev,Iz
+C0 /6 | SHL | Eb,Ib
+C1 /6 | SHL | Ev,Ib
+D0 /6 | SHL | Eb,1
+D1 /6 | SHL | Ev,1
+D2 /6 | SHL | Eb,CL
+D3 /6 | SHL | Ev,CL
+0F 0D /1 | PREFETCHW | Mb
+0F 19 | NOP | Ev
+0F 1A | NOP | Ev
+0F 1B | NOP | Ev
+0F 1C | NOP | Ev
+0F 1D | NOP | Ev
+0F 1E | NOP | Ev
+DC D0 +r | FCOM | ST(i) | x87
+DC D8 +r | FCOMP | ST(i) | x87
+DE D0 +r | FCOMP | ST(i) | x87
+DB E0 | FNOP | | x87
+DB E1 | FNOP | | x87
+DB E4 | FNOP | | x87
+DD C8 +r | FXCH | ST(i) | x87
+DF C8 +r | FXCH | ST(i) | x87
+D9 D8 +r | FSTP | ST(i) | x87
+DF D0 +r | FSTP | ST(i) | x87
+DF D8 +r | FSTP | ST(i) | x87
+DF C0 +r | FFREE | ST(i) | x87
 `;
 
 function parse(line: string): Form {
