@@ -9,6 +9,7 @@ import {
   deadCommands,
   foreignPlaces,
   lockedAddresses,
+  lockedPlatforms,
   longFiles,
   longLines,
 } from './text-checks.ts';
@@ -42,6 +43,7 @@ const CHECKS: readonly Check[] = [
   { name: 'commands in README and docs that exist', find: deadCommands },
   { name: 'no registry host and no path of one machine', find: foreignPlaces },
   { name: 'a lock file without addresses', find: lockedAddresses },
+  { name: 'a lock file for every platform', find: lockedPlatforms },
 ];
 
 /** What a run of all checks came to. */

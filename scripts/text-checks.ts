@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { COMMANDS } from '../src/cli/commands.ts';
+import { missingEntries, readLock } from './complete-lock.ts';
 import { linesOf, repositoryFiles } from './tree.ts';
 
 const COLUMNS_MAX = 100;
@@ -80,6 +81,11 @@ export function foreignPlaces(): string[] {
       if (text.includes(needle)) findings.push(`${path}: ${needle}`);
   }
   return findings;
+}
+
+/** Optional packages without an entry, for which `npm ci` would refuse the lock file. */
+export function lockedPlatforms(): string[] {
+  return missingEntries(readLock()).map(([name]) => `${name} is missing: npm run lock`);
 }
 
 /** A lock file with addresses would tie every machine to the registry of the one that wrote it. */
