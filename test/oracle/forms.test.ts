@@ -28,6 +28,7 @@ const ELSEWHERE: ReadonlyMap<string, string> = new Map([
   ['SMSW', 'the host may hide it (UMIP)'],
   ['FXSAVE', 'larger than the window; guest program state.S'],
   ['FXRSTOR', 'larger than the window; guest program state.S'],
+  ['FSTP1', 'undocumented; on AMD an empty register is no stack fault'],
   ['UD1', 'raises #UD by definition'],
   ['UD0', 'raises #UD by definition'],
 ]);

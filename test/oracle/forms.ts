@@ -526,7 +526,6 @@ DB E1 | FNOP | | x87
 DB E4 | FNOP | | x87
 DD C8 +r | FXCH | ST(i) | x87
 DF C8 +r | FXCH | ST(i) | x87
-D9 D8 +r | FSTP | ST(i) | x87
 DF D0 +r | FSTP | ST(i) | x87
 DF D8 +r | FSTP | ST(i) | x87
 DF C0 +r | FFREE | ST(i) | x87
