@@ -6,6 +6,7 @@ import {
   encodeMemory16,
   type MutableCase,
   operandShape,
+  register,
   setRegister,
 } from './encoding.ts';
 import type { Form } from './forms.ts';
@@ -148,8 +149,8 @@ export function generateCase(form: Form, random: Random, hasLowMemory: boolean):
   }
   if (isString) {
     const sizeBytes = form.operands.some((kind) => kind.endsWith('b')) ? 1 : operandBytes;
-    for (const register of [6, 7]) {
-      setRegister(view, register, accessAddress(random, sizeBytes, base, false));
+    for (const index of [6, 7]) {
+      setRegister(view, index, accessAddress(random, sizeBytes, base, false));
     }
     if (hasRepeat) setRegister(view, 1, random.chance(0.1) ? 0 : random.below(24));
     if (isCompareString && random.chance(0.5)) {
@@ -158,10 +159,13 @@ export function generateCase(form: Form, random: Random, hasLowMemory: boolean):
       record[RECORD_WINDOW + random.below(WINDOW_BYTES)] = random.bits();
     }
     if (addressBytes === 2) {
-      // ESI and EDI get the same upper half: with others, the Zen hosts of 2026 copy overlapping
-      // strings as if they did not overlap.
+      // The Zen hosts of 2026 copy overlapping strings with 16-bit addresses as if they did not
+      // overlap, so such a copy has one element at most.
+      const distance = register(view, 7) - register(view, 6);
+      const isOverlapping = distance > 0 && distance < WINDOW_BYTES;
+      if (form.mnemonic === 'MOVS' && isOverlapping) setRegister(view, 1, random.below(2));
       const upper = random.bits() & 0xffff;
-      for (const register of [1, 6, 7]) view.setUint16(RECORD_GPR + register * 4 + 2, upper, true);
+      for (const i of [1, 6, 7]) view.setUint16(RECORD_GPR + i * 4 + 2, upper, true);
     }
   }
   current.registerField = digit ? Number(digit.slice(1)) : random.below(8);

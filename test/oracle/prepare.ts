@@ -212,7 +212,8 @@ function prepareFloat(current: MutableCase): void {
       return;
     }
     case 'small':
-      if (fill) writeST0(current, st0, (random.bits() / 0x1_0000_0000 - 0.5) * 0.58);
+      // "F2XM1", "FYL2XP1": outside their range the result is undefined.
+      writeST0(current, st0, (random.bits() / 0x1_0000_0000 - 0.5) * 0.58);
       return;
     case 'angle':
       if (fill) writeST0(current, st0, (random.bits() / 0x1_0000_0000 - 0.5) * 200);
