@@ -15,6 +15,7 @@ import {
   CR0,
   CS,
   DR,
+  ENGINE,
   EXCEPTION_VECTOR,
   GDTR_LIMIT,
   GPR,
@@ -24,7 +25,6 @@ import {
   MSR,
   MXCSR,
   NO_EXCEPTION,
-  STATE_BYTES,
   TR,
   X87_CONTROL,
   X87_EMPTY,
@@ -42,7 +42,7 @@ const MXCSR_RESET = 0x1f80;
 export function resetState(state: CPUState, segmentation: Segmentation): void {
   const a20 = state.get32(A20_MASK);
   // Nothing in the area outlives a reset: TLB, dirty bytes and RAM lie behind it.
-  state.u8.fill(0, GPR, STATE_BYTES);
+  state.u8.fill(0, GPR, ENGINE);
   state.set32(A20_MASK, a20 === 0 ? 0xffff_ffff : a20);
   state.set32(EXCEPTION_VECTOR, NO_EXCEPTION);
   state.eflags = FLAGS_FIXED;
