@@ -8,6 +8,7 @@ import {
   formatTree,
 } from '../memory/info.ts';
 import type { MonitorCommand, MonitorTarget } from './monitor.ts';
+import { formatDrives } from './monitor-block.ts';
 import { formatRegisters } from './registers.ts';
 
 const PAGE_BYTES = 4096;
@@ -71,6 +72,12 @@ export const INFO_COMMANDS: readonly MonitorCommand[] = [
     args: '',
     summary: 'Dirty pages by block and client',
     run: ({ ramList, dirty }) => formatDirty(ramList, dirty),
+  },
+  {
+    name: 'block',
+    args: '',
+    summary: 'Drives and their media',
+    run: ({ drives }) => formatDrives(drives),
   },
   { name: 'mem', args: '', summary: 'Linear memory that page tables map', run: mem },
 ];

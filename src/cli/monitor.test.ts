@@ -1,6 +1,9 @@
 import { beforeEach, expect, test } from 'vitest';
 import { CPUState } from '../cpu/state.ts';
 import { STATE_BYTES } from '../cpu/state-layout.ts';
+import type { BlockDevice } from '../devices/block/block-device.ts';
+import type { Drive } from '../devices/block/drive.ts';
+import { MemoryDevice } from '../devices/block/memory-device.ts';
 import { DIRTY_ALL } from '../memory/dirty-memory.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
@@ -20,6 +23,7 @@ class FakeMachine implements MonitorTarget {
   readonly dirty = this.#memory.dirty;
   readonly state = new CPUState(new ArrayBuffer(STATE_BYTES));
   readonly isPaging = true;
+  readonly drives: readonly Drive[] = [];
   status = 'running';
   calls: string[] = [];
 
@@ -33,6 +37,9 @@ class FakeMachine implements MonitorTarget {
   }
   rightsOf(linear: number): string {
     return this.translate(linear) < 0 ? '' : linear === 0x10000 ? '-r-' : 'urw';
+  }
+  openMedium(_drive: Drive, path: string): BlockDevice {
+    return new MemoryDevice(512, { label: path });
   }
   stop(): void {
     this.calls.push('stop');

@@ -2,12 +2,15 @@
 // text comes from is monitor-console.ts's business.
 
 import type { CPUState } from '../cpu/state.ts';
+import type { BlockDevice } from '../devices/block/block-device.ts';
+import type { Drive } from '../devices/block/drive.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
 import type { DirtyMemory } from '../memory/dirty-memory.ts';
 import type { RAMList } from '../memory/ram-list.ts';
 import type { SoftTLB } from '../memory/soft-tlb.ts';
 import { evaluateAddress } from './address-expression.ts';
 import { formatDump, parseDumpFormat } from './memory-dump.ts';
+import { changeMedium, ejectMedium } from './monitor-block.ts';
 import { INFO_COMMANDS } from './monitor-info.ts';
 import { suggestion } from './suggestion.ts';
 
@@ -19,6 +22,9 @@ export interface MonitorTarget {
   readonly ramList: RAMList;
   readonly tlb: SoftTLB;
   readonly dirty: DirtyMemory;
+  readonly drives: readonly Drive[];
+  /** Opens an image for `drive`; throws an `Error` that says why it cannot. */
+  openMedium(drive: Drive, path: string): BlockDevice;
   /** Such as `running` or `paused`. */
   readonly status: string;
   /** Physical address behind a linear one, by the page tables as they are, or -1. */
@@ -135,6 +141,18 @@ export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
   { name: 'stop', args: '', summary: 'Pause the machine', run: act((target) => target.stop()) },
   { name: 'cont', args: '', summary: 'Let it run on', run: act((target) => target.cont()) },
   { name: 'system_reset', args: '', summary: 'Reset it', run: act((target) => target.reset()) },
+  {
+    name: 'change',
+    args: 'DRIVE FILE',
+    summary: 'Put another medium into a drive that "info block" lists',
+    run: changeMedium,
+  },
+  {
+    name: 'eject',
+    args: '[-f] DRIVE',
+    summary: 'Take the medium out; -f: though the guest has locked it',
+    run: ejectMedium,
+  },
   { name: 'quit', args: '', summary: 'Leave Quire', run: act((target) => target.quit()) },
 ];
 

@@ -4,6 +4,7 @@ import { softwareAccelerator } from '../accel/software/index.ts';
 import { ACCESS_READ, PageWalk } from '../cpu/page-walk.ts';
 import type { Accelerator } from '../cpu/vcpu.ts';
 import { Machine } from '../machine/machine.ts';
+import { openDrives, openMedium } from './block/open-drives.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { nodeHost } from './node-host.ts';
 import type { ACCELERATORS, RunConfig } from './run-options.ts';
@@ -21,7 +22,12 @@ const ACCELERATOR_BY_NAME: Readonly<Record<(typeof ACCELERATORS)[number], Accele
 
 const CR0_PG = 0x8000_0000;
 
-function monitorTarget(machine: Machine, quit: () => void): MonitorTarget {
+function monitorTarget(
+  machine: Machine,
+  config: RunConfig,
+  onWarning: (message: string) => void,
+  quit: () => void,
+): MonitorTarget {
   const { memory, addressSpace, ports, cpuState } = machine;
   const walk = new PageWalk(cpuState, addressSpace);
   return {
@@ -45,6 +51,12 @@ function monitorTarget(machine: Machine, quit: () => void): MonitorTarget {
     stop: () => void machine.pause(),
     cont: () => machine.start(),
     reset: () => machine.reset(),
+    drives: machine.pc.storage.drives,
+    openMedium: (drive, path) => {
+      const media = drive.media === 'cdrom' ? 'cdrom' : 'disk';
+      const isReadOnly = media === 'cdrom';
+      return openMedium({ media, isReadOnly, isSnapshot: config.isSnapshot }, path, onWarning);
+    },
     quit,
   };
 }
@@ -53,17 +65,30 @@ function monitorTarget(machine: Machine, quit: () => void): MonitorTarget {
  * Creates the machine that `config` describes, with its guest loaded.
  * @throws {RangeError} if the host has not that much memory
  * @throws {BootError} if the kernel is broken or does not fit
+ * @throws {Error} naming the image of a drive, if it cannot be opened or is in use
  */
-export function openMachine(config: RunConfig, files: BootFiles): SessionMachine {
-  const machine = Machine.create({
-    memoryBytes: config.memoryBytes,
-    accelerator: ACCELERATOR_BY_NAME[config.accelerator],
-    host: nodeHost,
-    commandLine: config.append,
-    ...files,
-  });
+export function openMachine(
+  config: RunConfig,
+  files: BootFiles,
+  onWarning: (message: string) => void,
+): SessionMachine {
+  const drives = openDrives(config.drives, onWarning);
+  let machine: Machine;
+  try {
+    machine = Machine.create({
+      memoryBytes: config.memoryBytes,
+      accelerator: ACCELERATOR_BY_NAME[config.accelerator],
+      host: nodeHost,
+      commandLine: config.append,
+      drives,
+      ...files,
+    });
+  } catch (error) {
+    for (const { medium } of drives) medium?.close();
+    throw error;
+  }
   return {
-    monitorTarget: (quit) => monitorTarget(machine, quit),
+    monitorTarget: (quit) => monitorTarget(machine, config, onWarning, quit),
     start(onSerial, onEnd) {
       machine.onSerial = onSerial;
       machine.onEnd = onEnd;

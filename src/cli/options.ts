@@ -10,12 +10,16 @@ export interface Option {
   readonly names: readonly string[];
   /** What stands behind it, such as `FILE`; none for a switch. */
   readonly argument?: string;
+  /** May be given several times; its values are in `repeated`, in order. */
+  readonly isRepeated?: boolean;
   readonly summary: string;
 }
 
 /** Values by the first name of each option given; a switch has the value ''. */
 export interface ParsedOptions {
   readonly values: ReadonlyMap<string, string>;
+  /** Values of options that may be repeated. */
+  readonly repeated: ReadonlyMap<string, readonly string[]>;
   readonly positionals: readonly string[];
 }
 
@@ -29,6 +33,11 @@ function dashed(name: string): string {
  */
 export function parseOptions(options: readonly Option[], args: readonly string[]): ParsedOptions {
   const values = new Map<string, string>();
+  const repeated = new Map<string, string[]>();
+  const put = (option: Option, key: string, value: string): void => {
+    if (option.isRepeated) repeated.set(key, [...(repeated.get(key) ?? []), value]);
+    else values.set(key, value);
+  };
   const positionals: string[] = [];
   for (let index = 0; index < args.length; index++) {
     const arg = args[index]!;
@@ -55,15 +64,15 @@ export function parseOptions(options: readonly Option[], args: readonly string[]
       if (equals >= 0) throw new UsageError(`Option "${spelled}" takes no value`);
       values.set(key, '');
     } else if (equals >= 0) {
-      values.set(key, arg.slice(equals + 1));
+      put(option, key, arg.slice(equals + 1));
     } else {
       const value = args[++index];
       if (value === undefined)
         throw new UsageError(`Option "${spelled}" needs a value: ${option.argument}`);
-      values.set(key, value);
+      put(option, key, value);
     }
   }
-  return { values, positionals };
+  return { values, repeated, positionals };
 }
 
 /** The lines of a help text, one option each. */

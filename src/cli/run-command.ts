@@ -68,7 +68,9 @@ Examples:
       initrdPath === undefined ? { kernel } : { kernel, initrd: readImage('--initrd', initrdPath) };
     // Loaded last: a mistake on the command line should not wait for a processor.
     const { openMachine } = await import('./open-machine.ts');
-    const machine = openMachine(config, files);
+    const machine = openMachine(config, files, (message) => {
+      streams.err.write(`quire: Warning: ${message}\n`);
+    });
     return runSession(machine, config, {
       input: process.stdin,
       output: process.stdout,

@@ -1,5 +1,7 @@
 // The options of `quire run`, and what they say together.
 
+import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
+import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
 import { GUESTS, type Guest } from './guests/guest-list.ts';
 import { type Option, parseOptions } from './options.ts';
@@ -25,6 +27,12 @@ export const RUN_OPTIONS: readonly Option[] = [
   },
   { names: ['initrd'], argument: 'FILE', summary: 'Initial RAM disk for it' },
   { names: ['append'], argument: 'TEXT', summary: 'Command line for it' },
+  ...DRIVE_OPTIONS,
+  {
+    names: ['boot'],
+    argument: 'LIST',
+    summary: 'For firmware: order=LETTERS (a floppy, c disk, d CD-ROM, n network), menu=on',
+  },
   {
     names: ['serial'],
     argument: 'WHERE',
@@ -57,6 +65,10 @@ export interface RunConfig {
   readonly kernelPath?: string;
   readonly initrdPath?: string;
   readonly append: string;
+  readonly drives: readonly DriveSpec[];
+  readonly boot: BootConfig;
+  /** Media that are put in later are not written either. */
+  readonly isSnapshot: boolean;
   readonly serial: SerialTarget;
   readonly hasMonitor: boolean;
   readonly accelerator: (typeof ACCELERATORS)[number];
@@ -82,7 +94,8 @@ function parseGuest(name: string): Guest {
 
 /** @throws {UsageError} if an option, its value, or the combination makes no sense */
 export function parseRunConfig(args: readonly string[]): RunConfig {
-  const { values, positionals } = parseOptions(RUN_OPTIONS, args);
+  const options = parseOptions(RUN_OPTIONS, args);
+  const { values, positionals } = options;
   if (positionals.length > 0)
     throw new UsageError(`Unexpected "${positionals[0]}": a kernel is given with --kernel FILE`);
   const memory = values.get('memory');
@@ -106,6 +119,9 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
         ? (guest?.memoryBytes ?? MEMORY_BYTES_DEFAULT)
         : parseMemorySize('--memory', memory),
     append: values.get('append') ?? guest?.append ?? '',
+    drives: parseDrives(options),
+    boot: parseBoot(values.get('boot')),
+    isSnapshot: values.has('snapshot'),
     serial,
     hasMonitor: monitor === 'stdio',
     accelerator: parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS),
