@@ -15,6 +15,8 @@ import { GuestMemory } from '../memory/guest-memory.ts';
 const WASM_PAGE = 0x1_0000;
 /** A 32-bit WebAssembly memory ends here. */
 const BUFFER_BYTES_MAX = 2 ** 32;
+/** Blocks beside guest RAM: `vga.vram` (16 MiB), and a MiB for firmware and option ROMs. */
+const DEVICE_RAM_BYTES = 17 * 0x10_0000;
 /** Smallest guest RAM: the first MiB, with the PC's holes in it. */
 export const MEMORY_BYTES_MIN = 0x10_0000;
 
@@ -40,7 +42,7 @@ export function checkMemoryBytes(memoryBytes: number, reservedBytes = 0): void {
   if (memoryBytes < MEMORY_BYTES_MIN) fail(`at least ${hex(MEMORY_BYTES_MIN)} bytes (1 MiB)`);
   const overhead = memoryBytes < BUFFER_BYTES_MAX ? bufferBytes(memoryBytes, reservedBytes) : 0;
   if (overhead === 0 || overhead > BUFFER_BYTES_MAX)
-    fail(`small enough for a buffer of 4 GiB together with its tables (4080 MiB at most)`);
+    fail(`small enough for a buffer of 4 GiB together with its tables (4060 MiB at most)`);
 }
 
 /**
@@ -67,7 +69,7 @@ export function createMachineMemory(options: {
     );
   }
   const guest = new GuestMemory({
-    ramCapacityBytes: memoryBytes,
+    ramCapacityBytes: memoryBytes + DEVICE_RAM_BYTES,
     reservedBytes: belowBytes,
     buffer: wasmMemory.buffer,
   });
@@ -91,7 +93,7 @@ function roundUp(sizeBytes: number): number {
 function sizeBelowRAM(memoryBytes: number, reservedBytes: number): number {
   const belowBytes = roundUp(STATE_BYTES) + roundUp(reservedBytes);
   const layout = GuestMemory.layout({
-    ramCapacityBytes: memoryBytes,
+    ramCapacityBytes: memoryBytes + DEVICE_RAM_BYTES,
     reservedBytes: belowBytes,
   });
   return belowBytes + roundUp(layout.ramOffset) - layout.ramOffset;
@@ -100,6 +102,9 @@ function sizeBelowRAM(memoryBytes: number, reservedBytes: number): number {
 function bufferBytes(memoryBytes: number, reservedBytes: number): number {
   const reserved = sizeBelowRAM(memoryBytes, reservedBytes);
   return roundUp(
-    GuestMemory.layout({ ramCapacityBytes: memoryBytes, reservedBytes: reserved }).totalBytes,
+    GuestMemory.layout({
+      ramCapacityBytes: memoryBytes + DEVICE_RAM_BYTES,
+      reservedBytes: reserved,
+    }).totalBytes,
   );
 }

@@ -279,7 +279,7 @@ test('the smallest machine has 1 MiB, with the display hole in it', () => {
   const { addressSpace } = machine;
   expect(addressSpace.kindOf(0)).toBe('ram');
   expect(addressSpace.kindOf(0x9_ffff)).toBe('ram');
-  expect(addressSpace.kindOf(0xa_0000)).toBe('unassigned');
+  expect(addressSpace.kindOf(0xa_0000)).toBe('io');
   expect(addressSpace.kindOf(0xf_ffff)).toBe('ram');
   expect(addressSpace.kindOf(0x10_0000)).toBe('unassigned');
   expect(addressSpace.read(0xa_0000, 4)).toBe(0xffff_ffff);
@@ -375,8 +375,8 @@ test('PCI configuration answers 32-bit accesses to 0xcf8, and absent functions a
   expect(ports.read(0xcfe, 2)).toBe(0x1237);
   ports.write(0xcf8, 4, 0x8000_0b00);
   expect(ports.read(0xcfc, 4)).toBe(0x7113_8086);
-  ports.write(0xcf8, 4, 0x8000_1000);
+  ports.write(0xcf8, 4, 0x8000_f800);
   expect(ports.read(0xcfc, 4)).toBe(0xffff_ffff);
   ports.write(0xcf8, 1, 0x00);
-  expect(ports.read(0xcf8, 4)).toBe(0x8000_1000);
+  expect(ports.read(0xcf8, 4)).toBe(0x8000_f800);
 });

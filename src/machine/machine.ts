@@ -15,6 +15,7 @@ import { MachineClock } from './clock.ts';
 import type { Host, HostSleep } from './host.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
+import type { Screen } from './screen.ts';
 import { SlicePlanner } from './slice-planner.ts';
 import type { DriveConfig } from './storage.ts';
 
@@ -51,6 +52,8 @@ export type MachineEnd =
 
 /** The host's other work gets its turn at least so often, ms. */
 const YIELD_MS = 8;
+/** Whoever looks at the screen is told of changes no more often, ms. */
+const SCREEN_MS = 33;
 /** Longest sleep, ms: what a host's timers take. */
 const SLEEP_MS_MAX = 60_000;
 /** What a slice or a sleep may take longer than planned before virtual time waits for it, ns. */
@@ -93,6 +96,8 @@ export class Machine {
   #serialOut: number[] = [];
   #serialIn: number[] = [];
   #serialInDone = 0;
+  /** When the screen was last looked at, host ms. */
+  #shownMs = Number.NEGATIVE_INFINITY;
 
   /**
    * A machine in state `created`, with its guest loaded.
@@ -136,6 +141,11 @@ export class Machine {
 
   get state(): MachineState {
     return this.#state;
+  }
+
+  /** What the display shows. */
+  get screen(): Screen {
+    return this.pc.display.screen;
   }
 
   /** Why it stopped by itself, until it is reset. */
@@ -307,6 +317,7 @@ export class Machine {
       while (this.#state === 'running') {
         const isHalted = this.#runSlice();
         this.#flushSerial();
+        this.#showScreen();
         if (this.#state !== 'running') return;
         if (isHalted) {
           await this.#idle();
@@ -365,7 +376,8 @@ export class Machine {
       await this.#host.yield();
       return;
     }
-    this.#sleep = this.#host.sleep(Math.min(SLEEP_MS_MAX, Math.floor(waitMs)));
+    const longestMs = this.screen.onChange === undefined ? SLEEP_MS_MAX : SCREEN_MS;
+    this.#sleep = this.#host.sleep(Math.min(longestMs, Math.floor(waitMs)));
     await this.#sleep.done;
     this.#sleep = undefined;
   }
@@ -375,8 +387,18 @@ export class Machine {
     this.#state = 'paused';
     this.clock.stop();
     this.#flushSerial();
+    this.screen.notify();
     this.#end = end;
     this.onEnd(end);
+  }
+
+  /** Tells whoever looks at the screen, if it is time. */
+  #showScreen(): void {
+    if (this.screen.onChange === undefined) return;
+    const nowMs = this.#host.nowMs();
+    if (nowMs - this.#shownMs < SCREEN_MS) return;
+    this.#shownMs = nowMs;
+    this.screen.notify();
   }
 
   #onSerialByte(value: number): void {

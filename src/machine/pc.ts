@@ -25,12 +25,13 @@ import type { IoSizes } from '../memory/io-ops.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
+import { attachDisplay, type Display } from './display.ts';
 import type { PCMemory } from './machine-memory.ts';
 import { attachStorage, type DriveConfig, type Storage } from './storage.ts';
 
 /** First address behind RAM below 4 GiB; the rest of RAM lies from 4 GiB on. */
 export const RAM_BELOW_4G_END = 0xe000_0000;
-/** Display memory and option ROMs of a card that is not there: reads as all ones. */
+/** Where RAM shows the display's window instead. */
 export const VGA_HOLE = { start: 0xa_0000, end: 0xc_0000 } as const;
 export const PM_BASE = 0x600;
 export const SCI_IRQ = 9;
@@ -91,6 +92,7 @@ export class PC implements InterruptSource {
   readonly dmaPages = new DMAPageRegisters();
   readonly debugConsole = new DebugConsole();
   readonly storage: Storage;
+  readonly display: Display;
   readonly #events: PCEvents;
   readonly #memory: PCMemory;
   readonly #memoryBytes: number;
@@ -123,6 +125,7 @@ export class PC implements InterruptSource {
       this.#mapMemory();
       this.#mapPorts();
     });
+    this.display = attachDisplay({ clock, memory, portRoot: this.#portRoot, pci: this.pci });
     this.storage = attachStorage({
       drives: options.drives ?? [],
       clock,
@@ -145,6 +148,7 @@ export class PC implements InterruptSource {
       ...[this.resetControl, this.dmas[0], this.dmas[1], this.dmaPages, this.pci],
       ...this.pci.functions,
       ...this.storage.savables,
+      ...this.display.savables,
       // Who receives interrupt lines comes after those who drive them.
       ...[this.pics.slave, this.pics.master, this.ioapic, this.apic],
     ];
@@ -164,6 +168,7 @@ export class PC implements InterruptSource {
     ];
     for (const chip of chips) chip.reset();
     this.storage.reset();
+    this.display.reset();
     this.#setFirmwareState();
   }
 
@@ -413,6 +418,7 @@ export class PC implements InterruptSource {
     this.keyboard.write(0, 0x65);
     this.#setMemorySize();
     this.storage.setFirmwareState();
+    this.display.setFirmwareState();
   }
 
   /** Sizes in CMOS memory: Ralf Brown's list, CMOS.LST, 0x15–0x18, 0x30, 0x34, 0x5b. */

@@ -1,0 +1,185 @@
+// The PC's display: the VGA's memory, window, framebuffer, ports and PCI function on their wires.
+// Ports: IBM VGA XGA Technical Reference, "VGA I/O addresses"; the rest: QEMU documentation,
+// "Standard VGA".
+
+import type { VirtualClock } from '../base/device.ts';
+import { PAGE_BITS } from '../base/pages.ts';
+import { PCI_COMMAND, type PCIConfigMechanism, type PCIFunction } from '../devices/pci-config.ts';
+import type { Savable } from '../devices/saved-state.ts';
+import { VGA } from '../devices/vga.ts';
+import {
+  createVGAFunction,
+  readVGARegisters,
+  VGA_BAR_FRAMEBUFFER,
+  VGA_BAR_REGISTERS,
+  VGA_REGISTERS_BYTES,
+  writeVGARegisters,
+} from '../devices/vga-pci.ts';
+import { VGA_PORT_COUNT, VGA_PORT_FIRST } from '../devices/vga-registers.ts';
+import { setTextMode } from '../devices/vga-text-mode.ts';
+import { DIRTY_VGA } from '../memory/dirty-memory.ts';
+import { MemoryRegion } from '../memory/memory-region.ts';
+import type { RAMBlock } from '../memory/ram-block.ts';
+import { transaction } from '../memory/transaction.ts';
+import type { PCMemory } from './machine-memory.ts';
+import { Screen } from './screen.ts';
+
+const VRAM_BYTES = 16 << 20;
+const WINDOW_GPA = 0xa_0000;
+const WINDOW_BYTES = 0x2_0000;
+const DISPI_PORT = 0x1ce;
+const DISPI_PORT_BYTES = 4;
+/** Where firmware puts the base addresses, in machines that have none. */
+const FRAMEBUFFER_GPA = 0xfd00_0000;
+const REGISTERS_GPA = 0xfebf_0000;
+const PCI_DEVICE = 2;
+const COMMAND_MEMORY = 0x02;
+/** The blank with white on black, and its three neighbours: text and attribute of a cell. */
+const BLANK_CELL = 0x0720;
+const TEXT_WORDS = 0x4000;
+
+/** What the display is wired to. */
+export interface DisplayWiring {
+  readonly clock: VirtualClock;
+  readonly memory: PCMemory;
+  /** Root of the port space. */
+  readonly portRoot: MemoryRegion;
+  readonly pci: PCIConfigMechanism;
+}
+
+export class Display {
+  readonly vga: VGA;
+  readonly screen: Screen;
+  readonly vram: RAMBlock;
+  readonly config: PCIFunction;
+  /** The linear framebuffer (`vga.vram`), and the registers in memory, behind base addresses. */
+  readonly framebuffer: MemoryRegion;
+  readonly registers: MemoryRegion;
+  readonly #root: MemoryRegion;
+
+  constructor(wiring: DisplayWiring) {
+    const { clock, memory, portRoot, pci } = wiring;
+    const { ramList, dirty, ramWrites, root } = memory.guest;
+    this.#root = root;
+    this.vram = ramList.alloc({ name: 'vga.vram', sizeBytes: VRAM_BYTES });
+    const { ramOffset, sizeBytes } = this.vram;
+    this.vga = new VGA(clock, this.vram.bytes);
+    const { vga } = this;
+    vga.onWrite = (offset, size) => ramWrites.note(ramOffset + offset, size);
+    this.screen = new Screen(vga, (onPage) => {
+      memory.guest.addressSpace.syncDirtyLog();
+      const firstPage = ramOffset >>> PAGE_BITS;
+      for (const page of dirty.harvest(DIRTY_VGA, ramOffset, sizeBytes).pages())
+        onPage(page - firstPage);
+    });
+    this.config = createVGAFunction('pci/02.0', VRAM_BYTES);
+    pci.plug(PCI_DEVICE, 0, this.config);
+    this.config.onWrite = () => this.#mapBaseAddresses();
+    this.framebuffer = MemoryRegion.ram('vga.vram', this.vram);
+    this.framebuffer.setLogging(DIRTY_VGA, true);
+    this.registers = MemoryRegion.io('vga-registers', VGA_REGISTERS_BYTES, {
+      read: (offset, size) => readVGARegisters(vga, offset, size),
+      write: (offset, value, size) => writeVGARegisters(vga, offset, value, size),
+      impl: { maxBytes: 2 },
+    });
+    transaction(() => {
+      this.#mapWindow();
+      this.#mapPorts(portRoot);
+      for (const [region, gpa] of [
+        [this.framebuffer, FRAMEBUFFER_GPA],
+        [this.registers, REGISTERS_GPA],
+      ] as const) {
+        region.setEnabled(false);
+        this.#root.addSubregion(gpa, region, 1);
+      }
+    });
+  }
+
+  /** In the order in which they must be restored; call {@link Display.onRestored} afterwards. */
+  get savables(): readonly Savable[] {
+    return [this.vga, this.vga.dispi];
+  }
+
+  reset(): void {
+    this.vga.reset();
+    this.config.reset();
+    this.#mapBaseAddresses();
+  }
+
+  /** Regions where the restored base addresses say. */
+  onRestored(): void {
+    this.#mapBaseAddresses();
+  }
+
+  /** What a video BIOS leaves behind, for guests that are loaded without one: blank text mode 3. */
+  setFirmwareState(): void {
+    this.#setBaseAddress(VGA_BAR_FRAMEBUFFER, FRAMEBUFFER_GPA);
+    this.#setBaseAddress(VGA_BAR_REGISTERS, REGISTERS_GPA);
+    this.config.writeByte(PCI_COMMAND, 0x03);
+    setTextMode(this.vga);
+    // Characters and attributes of the text page are planes 0 and 1; fonts in plane 2 stay.
+    const { planes } = this.vga;
+    for (let word = 0; word < TEXT_WORDS; word++)
+      planes[word] = (planes[word]! & 0xffff_0000) | BLANK_CELL;
+    this.vga.onWrite(0, TEXT_WORDS * 4);
+  }
+
+  #setBaseAddress(register: number, gpa: number): void {
+    for (let i = 0; i < 4; i++) this.config.writeByte(register + i, (gpa >>> (8 * i)) & 0xff);
+  }
+
+  #mapBaseAddresses(): void {
+    const { bytes } = this.config.state;
+    const isOn = (bytes[PCI_COMMAND]! & COMMAND_MEMORY) !== 0;
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    transaction(() => {
+      for (const [region, register] of [
+        [this.framebuffer, VGA_BAR_FRAMEBUFFER],
+        [this.registers, VGA_BAR_REGISTERS],
+      ] as const) {
+        const gpa = (view.getUint32(register, true) & ~0xf) >>> 0;
+        // All ones is a guest that asks for the size; 0 is a base address that nobody has set.
+        const isSet = gpa !== 0 && gpa + region.sizeBytes < 2 ** 32;
+        if (isSet) region.setOffset(gpa);
+        region.setEnabled(isOn && isSet);
+      }
+    });
+  }
+
+  #mapWindow(): void {
+    const { vga } = this;
+    const window = MemoryRegion.io('vga-window', WINDOW_BYTES, {
+      read: (offset) => vga.readMemory(offset),
+      write: (offset, value) => vga.writeMemory(offset, value),
+      impl: { maxBytes: 1 },
+    });
+    this.#root.addSubregion(WINDOW_GPA, window, 1);
+  }
+
+  #mapPorts(portRoot: MemoryRegion): void {
+    const { vga } = this;
+    const ports = MemoryRegion.io('vga', VGA_PORT_COUNT, {
+      read: (offset) => vga.readPort(offset),
+      write: (offset, value) => vga.writePort(offset, value),
+      impl: { maxBytes: 1 },
+    });
+    portRoot.addSubregion(VGA_PORT_FIRST, ports);
+    // The index at 0x1ce, the data at 0x1cf and again, aligned, at 0x1d0.
+    const words = { minBytes: 2, maxBytes: 2, unaligned: true } as const;
+    const dispi = MemoryRegion.io('vga-dispi', DISPI_PORT_BYTES, {
+      read: (offset) => (offset === 0 ? vga.dispi.readIndex() : vga.dispi.readData()),
+      write: (offset, value) => {
+        if (offset === 0) vga.dispi.writeIndex(value);
+        else vga.dispi.writeData(value);
+      },
+      valid: words,
+      impl: words,
+    });
+    portRoot.addSubregion(DISPI_PORT, dispi);
+  }
+}
+
+/** Puts a VGA into a PC. */
+export function attachDisplay(wiring: DisplayWiring): Display {
+  return new Display(wiring);
+}
