@@ -13,6 +13,7 @@ import { firmwareSegments } from './boot/firmware-tables.ts';
 import { loadImage } from './boot/load-image.ts';
 import { MachineClock } from './clock.ts';
 import type { Host, HostSleep } from './host.ts';
+import { KeyTypist } from './key-typist.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
 import type { Screen } from './screen.ts';
@@ -59,6 +60,8 @@ const SLEEP_MS_MAX = 60_000;
 /** What a slice or a sleep may take longer than planned before virtual time waits for it, ns. */
 const STALL_NS_MAX = 1_000_000;
 const NS_PER_MS = 1_000_000;
+/** As long as QEMU's `sendkey`. */
+const KEY_HOLD_MS = 100;
 const ZERO_CHUNK_BYTES = 1 << 20;
 const SERIAL_BATCH_BYTES = 4096;
 /** Input that the guest has not taken: more is refused. */
@@ -84,6 +87,7 @@ export class Machine {
   readonly #host: Host;
   readonly #image: BootImage | undefined;
   readonly #planner = new SlicePlanner();
+  readonly #typist: KeyTypist;
   #state: MachineState = 'created';
   #end: MachineEnd | undefined;
   #loop: Promise<void> | undefined;
@@ -123,6 +127,7 @@ export class Machine {
     };
     this.pc = this.#createPC();
     this.ports = this.pc.ports;
+    this.#typist = new KeyTypist(this.clock, (bytes) => this.pc.keyboard.sendKeys(bytes));
     this.vcpu = accelerator.createVCPU(
       {
         memory: this.addressSpace,
@@ -236,10 +241,17 @@ export class Machine {
     return count;
   }
 
-  /** Sends key bytes, in scan code set 2. */
-  sendKeys(bytes: readonly number[]): void {
-    this.pc.keyboard.sendKeys(bytes);
+  /**
+   * Types a chord, such as `['ctrl', 'alt', 'delete']`, in QEMU's names of keys, after all that was
+   * typed before.
+   * @param holdMs how long it is held, ms of virtual time
+   * @returns false if too much waits already
+   * @throws {RangeError} if a key does not exist, or the time is not 0 to 60000 ms
+   */
+  typeKeys(keys: readonly string[], holdMs = KEY_HOLD_MS): boolean {
+    const hasRoom = this.#typist.type(keys, holdMs);
     this.#wake();
+    return hasRoom;
   }
 
   #createPC(): PC {
