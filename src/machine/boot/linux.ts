@@ -222,11 +222,12 @@ function placeInitrd(
   return gpa;
 }
 
-/** Text mode 3, 80 by 25; no VGA is claimed, as there is none. */
+/** Text mode 3, 80 by 25, on a VGA. */
 function setScreenInfo(params: Uint8Array): void {
   params[SCREEN_INFO + 0x06] = 3; // orig_video_mode
   params[SCREEN_INFO + 0x07] = 80; // orig_video_cols
   params[SCREEN_INFO + 0x0e] = 25; // orig_video_lines
+  params[SCREEN_INFO + 0x0f] = 1; // orig_video_isVGA
   params[SCREEN_INFO + 0x10] = 16; // orig_video_points
 }
 
