@@ -1,8 +1,9 @@
 import { beforeEach, expect, test } from 'vitest';
+import { ManualClock } from '../../test/manual-clock.ts';
 import { CPUState } from '../cpu/state.ts';
 import { STATE_BYTES } from '../cpu/state-layout.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
-import type { Drive } from '../devices/block/drive.ts';
+import { Drive } from '../devices/block/drive.ts';
 import { MemoryDevice } from '../devices/block/memory-device.ts';
 import { DIRTY_ALL } from '../memory/dirty-memory.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
@@ -23,7 +24,15 @@ class FakeMachine implements MonitorTarget {
   readonly dirty = this.#memory.dirty;
   readonly state = new CPUState(new ArrayBuffer(STATE_BYTES));
   readonly isPaging = true;
-  readonly drives: readonly Drive[] = [];
+  readonly drives = [
+    new Drive({ id: 'ide1-cd0', media: 'cdrom', clock: new ManualClock() }),
+    new Drive({
+      id: 'ide0-hd0',
+      media: 'disk',
+      clock: new ManualClock(),
+      medium: new MemoryDevice(1024, { label: 'disk.img' }),
+    }),
+  ];
   status = 'running';
   calls: string[] = [];
 
@@ -68,7 +77,7 @@ test('every command of both tables runs, and is listed by help', () => {
     expect(help).toMatch(new RegExp(`^info ${name} `, 'm'));
     expect(runMonitorLine(machine, `info ${name}`)).toMatch(/^(?!Error)[\s\S]+\n$/);
   }
-  const other = MONITOR_COMMANDS.filter(({ name }) => !['info', 'x', 'xp'].includes(name));
+  const other = MONITOR_COMMANDS.filter(({ name, args }) => args === '' || name === 'help');
   for (const { name } of other) expect(runMonitorLine(machine, name)).not.toMatch(/^Error/);
   expect(machine.calls).toEqual(['stop', 'cont', 'reset', 'quit']);
 });
@@ -131,4 +140,34 @@ test.each([
 
 test('an empty line does nothing', () => {
   expect(runMonitorLine(machine, '   ')).toBe('');
+});
+
+test('a medium is put in, listed, kept while it is locked, and taken out', () => {
+  const [cdrom] = machine.drives;
+  expect(runMonitorLine(machine, 'info block')).toBe(
+    'ide1-cd0: [not inserted]\n    Removable device: not locked\n' +
+      'ide0-hd0: disk.img (raw)\n    Size: 1024 bytes\n',
+  );
+  expect(runMonitorLine(machine, 'change ide1-cd0 my disc.iso')).toBe('');
+  expect(runMonitorLine(machine, 'info block')).toContain('ide1-cd0: my disc.iso (raw, read-only)');
+  cdrom!.isLocked = () => true;
+  expect(runMonitorLine(machine, 'eject ide1-cd0')).toMatch(/^Error: Drive "ide1-cd0" is locked/);
+  expect(runMonitorLine(machine, 'change ide1-cd0 b')).toMatch(/^Error: .*locked/);
+  expect(cdrom!.medium?.label).toBe('my disc.iso');
+  expect(runMonitorLine(machine, 'eject -f ide1-cd0')).toBe('');
+  expect(cdrom!.medium).toBeUndefined();
+});
+
+test('media are changed in removable drives only, and a bad image leaves the drive empty', () => {
+  expect(runMonitorLine(machine, 'eject ide0-hd0')).toMatch(
+    /^Error: No drive "ide0-hd0" with a removable medium/,
+  );
+  expect(runMonitorLine(machine, 'change')).toBe('Error: Which drive? One of ide1-cd0\n');
+  expect(runMonitorLine(machine, 'change ide1-cd0')).toMatch(/^Error: Which image\?/);
+  machine.openMedium = () => {
+    throw new Error('Cannot open image "x": no such file');
+  };
+  expect(runMonitorLine(machine, 'change ide1-cd0 x')).toBe(
+    'Error: Cannot open image "x": no such file\n',
+  );
 });

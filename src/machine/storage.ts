@@ -5,6 +5,7 @@
 import type { IRQLine, VirtualClock } from '../base/device.ts';
 import { ATADevice } from '../devices/ata-device.ts';
 import { ATADisk } from '../devices/ata-disk.ts';
+import { ATAPICDROM } from '../devices/atapi-cdrom.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import { Drive } from '../devices/block/drive.ts';
 import type { PCIConfigMechanism } from '../devices/pci-config.ts';
@@ -109,7 +110,8 @@ export class Storage {
     const unit = config.index % DRIVES_PER_CHANNEL;
     const channel = this.ide.channels[config.index < DRIVES_PER_CHANNEL ? 0 : 1];
     const device = new ATADevice(`ata/${drive.id}`, unit, drive);
-    new ATADisk(`ata-disk/${drive.id}`, device, serialOf(config));
+    if (config.media === 'cdrom') new ATAPICDROM(`atapi/${drive.id}`, device, serialOf(config));
+    else new ATADisk(`ata-disk/${drive.id}`, device, serialOf(config));
     channel.plug(device);
   }
 
