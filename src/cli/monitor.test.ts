@@ -50,6 +50,13 @@ class FakeMachine implements MonitorTarget {
   openMedium(_drive: Drive, path: string): BlockDevice {
     return new MemoryDevice(512, { label: path });
   }
+  typeKeys(keys: readonly string[], holdMs?: number): boolean {
+    this.calls.push(`${keys.join('+')} ${holdMs ?? 'default'}`);
+    return true;
+  }
+  saveScreen(path: string): void {
+    this.calls.push(`save ${path}`);
+  }
   stop(): void {
     this.calls.push('stop');
     this.status = 'paused';

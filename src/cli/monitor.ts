@@ -4,6 +4,7 @@
 import type { CPUState } from '../cpu/state.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import type { Drive } from '../devices/block/drive.ts';
+import { KEY_NAMES } from '../devices/key-codes.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
 import type { DirtyMemory } from '../memory/dirty-memory.ts';
 import type { RAMList } from '../memory/ram-list.ts';
@@ -33,6 +34,10 @@ export interface MonitorTarget {
   readonly isPaging: boolean;
   /** `urw` with `-` for what is missing, for the page at `linear`; '' if it is not mapped. */
   rightsOf(linear: number): string;
+  /** Types a chord; false if there is no room. Throws a `RangeError` for what is no key. */
+  typeKeys(keys: readonly string[], holdMs?: number): boolean;
+  /** Writes the screen to a picture; throws a `RangeError` that says why it cannot. */
+  saveScreen(path: string): void;
   stop(): void;
   cont(): void;
   reset(): void;
@@ -128,6 +133,27 @@ function act(action: (target: MonitorTarget) => void): MonitorCommand['run'] {
   };
 }
 
+function sendKey(target: MonitorTarget, [chord, hold, ...rest]: readonly string[]): string {
+  if (chord === undefined || rest.length > 0)
+    throw new RangeError('Which keys, and how long? Such as: sendkey ctrl-alt-delete 200');
+  if (hold !== undefined && !/^\d+$/.test(hold))
+    throw new RangeError(`The time must be a number of ms, got "${hold}"`);
+  const keys = chord.split('-');
+  for (const key of keys)
+    if (!KEY_NAMES.includes(key))
+      throw new RangeError(`Unknown key "${key}"${suggestion(key, KEY_NAMES)}`);
+  if (!target.typeKeys(keys, hold === undefined ? undefined : Number(hold)))
+    throw new RangeError('Too many keys wait already');
+  return '';
+}
+
+function screenDump(target: MonitorTarget, args: readonly string[]): string {
+  const path = args.join(' ');
+  if (path === '') throw new RangeError('Which file? Such as: screendump screen.png');
+  target.saveScreen(path);
+  return '';
+}
+
 export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
   { name: 'help', args: '[CMD]', summary: 'This list, or one command', run: help },
   { name: 'info', args: 'WHAT', summary: 'Show the state; "help info" lists it', run: info },
@@ -152,6 +178,18 @@ export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
     args: '[-f] DRIVE',
     summary: 'Take the medium out; -f: though the guest has locked it',
     run: ejectMedium,
+  },
+  {
+    name: 'sendkey',
+    args: 'KEYS [MS]',
+    summary: 'Type a chord such as ctrl-alt-f1, held for 100 ms of virtual time or as long',
+    run: sendKey,
+  },
+  {
+    name: 'screendump',
+    args: 'FILE',
+    summary: 'Write the screen to a picture, .png or .ppm',
+    run: screenDump,
   },
   { name: 'quit', args: '', summary: 'Leave Quire', run: act((target) => target.quit()) },
 ];

@@ -5,6 +5,7 @@ import { ACCESS_READ, PageWalk } from '../cpu/page-walk.ts';
 import type { Accelerator } from '../cpu/vcpu.ts';
 import { Machine } from '../machine/machine.ts';
 import { openDrives, openMedium } from './block/open-drives.ts';
+import { writePicture } from './display/picture.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { nodeHost } from './node-host.ts';
 import type { ACCELERATORS, RunConfig } from './run-options.ts';
@@ -48,6 +49,8 @@ function monitorTarget(
       if (walk.walk(linear, ACCESS_READ, false, true) < 0) return '';
       return `${walk.isUserPage ? 'u' : '-'}r${walk.isWritable ? 'w' : '-'}`;
     },
+    typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
+    saveScreen: (path) => writePicture(path, machine.screen.frame()),
     stop: () => void machine.pause(),
     cont: () => machine.start(),
     reset: () => machine.reset(),
@@ -95,6 +98,8 @@ export function openMachine(
       machine.start();
     },
     sendSerial: (bytes) => machine.sendSerial(bytes),
+    screen: machine.screen,
+    typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
     close: () => machine.close(),
   };
 }

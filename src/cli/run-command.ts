@@ -50,14 +50,15 @@ Options may be spelled as QEMU does, with one dash: -kernel FILE -append TEXT.
 While it runs: Ctrl-A x leaves, Ctrl-A c toggles the monitor, Ctrl-A h helps, Ctrl-A Ctrl-A sends
 Ctrl-A to the guest.
 
-Exit codes: 0 the guest powered off, the pattern matched, or you left; 1 an error, or the guest ended
-before --exit-on matched; 2 a command line that makes no sense; 3 --timeout; 4 the guest stopped by a
+Exit codes: 0 the guest powered off, a pattern matched, or you left; 1 an error, or the guest ended
+before its pattern matched; 2 a command line that makes no sense; 3 --timeout; 4 the guest stopped by a
 disaster of its own, such as a triple fault; 128 + N signal N, so 130 for Ctrl-C.
 
 Examples:
   quire run --guest debian-686
   quire run -m 64 -kernel vmlinuz -initrd root.cpio -append 'console=ttyS0'
   quire run --guest debian-686 --exit-on 'quire:/root# ' --timeout 60
+  quire run --guest memtest86+ --append '' --display terminal
 `,
   async run(args, streams) {
     const config = parseRunConfig(args);

@@ -3,6 +3,7 @@
 import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
 import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
+import { DISPLAY_OPTIONS, type DisplayConfig, parseDisplay } from './display/display-options.ts';
 import { GUESTS, type Guest } from './guests/guest-list.ts';
 import { type Option, parseOptions } from './options.ts';
 import { suggestion } from './suggestion.ts';
@@ -36,8 +37,9 @@ export const RUN_OPTIONS: readonly Option[] = [
   {
     names: ['serial'],
     argument: 'WHERE',
-    summary: 'First serial port: stdio, file:PATH or none (default stdio)',
+    summary: 'First serial port: stdio, file:PATH or none (default stdio, with a display none)',
   },
+  ...DISPLAY_OPTIONS,
   {
     names: ['monitor'],
     argument: 'WHERE',
@@ -70,6 +72,7 @@ export interface RunConfig {
   /** Media that are put in later are not written either. */
   readonly isSnapshot: boolean;
   readonly serial: SerialTarget;
+  readonly display: DisplayConfig;
   readonly hasMonitor: boolean;
   readonly accelerator: (typeof ACCELERATORS)[number];
   readonly exitOn?: RegExp;
@@ -111,7 +114,11 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
   if (guest === undefined && kernelPath === undefined)
     throw new UsageError('What is to run: give --kernel FILE, or --guest NAME ("quire guests")');
 
-  const serial = parseSerial(values.get('serial') ?? 'stdio');
+  const display = parseDisplay(values);
+  const hasDisplay = display.kind === 'terminal';
+  const serial = parseSerial(values.get('serial') ?? (hasDisplay ? 'none' : 'stdio'));
+  if (hasDisplay && serial.kind === 'stdio')
+    throw new UsageError('Option "--serial" must not be stdio with "--display terminal"');
   const monitor = parseChoice('--monitor', values.get('monitor') ?? 'stdio', ['stdio', 'none']);
   return {
     memoryBytes:
@@ -123,6 +130,7 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
     boot: parseBoot(values.get('boot')),
     isSnapshot: values.has('snapshot'),
     serial,
+    display,
     hasMonitor: monitor === 'stdio',
     accelerator: parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS),
     ...(guest === undefined ? {} : { guest }),

@@ -15,7 +15,19 @@ class FakeMachine implements SessionMachine {
   end: (end: MachineEnd) => void = () => {};
   typed = '';
   isClosed = false;
+  lines: string[] = [];
+  chords: string[] = [];
+  readonly screen: SessionMachine['screen'] = {
+    onChange: undefined,
+    text: () => this.lines,
+    textScreen: () => undefined,
+    frame: () => ({ width: 2, height: 2, rgba: new Uint8ClampedArray(16).fill(0x40) }),
+  };
 
+  typeKeys(keys: readonly string[]): boolean {
+    this.chords.push(keys.join('-'));
+    return true;
+  }
   monitorTarget(quit: () => void): MonitorTarget {
     return { status: 'running', quit } as unknown as MonitorTarget;
   }
@@ -40,6 +52,8 @@ interface Session {
   readonly code: Promise<number>;
   /** Types, and waits until it has arrived. */
   type(text: string): Promise<void>;
+  /** The guest's text screen is this from now on. */
+  show(text: string): void;
   output(): string;
   errors(): string;
 }
@@ -64,6 +78,10 @@ function start(...options: string[]): Session {
   return {
     machine,
     code,
+    show(text) {
+      machine.lines = text.split('\n');
+      machine.screen.onChange?.();
+    },
     async type(text) {
       input.write(text);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -161,6 +179,51 @@ test('a failure of ours ends it with 1', async () => {
   session.machine.end({ kind: 'failure', error: new Error('broken') });
   expect(await session.code).toBe(EXIT_ERROR);
   expect(session.errors()).toContain('Quire has failed: Error: broken');
+});
+
+test("with a display the keys are the keyboard's, and the screen is drawn", async () => {
+  const session = start('--display', 'terminal');
+  await session.type('aB\x1b[A');
+  expect(session.machine.chords).toEqual(['a', 'shift-b', 'up']);
+  expect(session.machine.typed).toBe('');
+  expect(session.output()).toContain('\x1b[?1049h');
+  expect(session.output()).toContain('▀');
+  await session.type('\x01c');
+  expect(session.output()).toContain('\x1b[?1049l');
+  expect(session.output()).toContain('(quire) ');
+  await session.type('\x01cb\x01x');
+  expect(await session.code).toBe(EXIT_OK);
+  expect(session.machine.chords).toEqual(['a', 'shift-b', 'up', 'b']);
+  expect(session.output().endsWith('\x1b[0m\x1b[?25h\x1b[?1049l')).toBe(true);
+});
+
+test('a pattern on the text screen ends it with 0', async () => {
+  const session = start('--screen-exit-on', '^boot: $');
+  session.show('SeaBIOS\n');
+  session.show('SeaBIOS\nboot: ');
+  expect(await session.code).toBe(EXIT_OK);
+});
+
+test('power-off before the screen matched is an error', async () => {
+  const session = start('--screen-exit-on', 'never');
+  session.machine.end({ kind: 'power-off' });
+  expect(await session.code).toBe(EXIT_ERROR);
+  expect(session.errors()).toContain('before its screen matched /never/m');
+});
+
+test('the screen is saved at the end, whatever ended it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'quire-test-'));
+  try {
+    const path = join(folder, 'screen.ppm');
+    expect(await start('--screenshot', path, '--timeout', '0.02').code).toBe(EXIT_TIMEOUT);
+    expect(readFileSync(path, 'latin1')).toBe(`P6\n2 2\n255\n${'@'.repeat(12)}`);
+    const nowhere = start('--screenshot', join(folder, 'none', 'screen.png'));
+    nowhere.machine.end({ kind: 'power-off' });
+    expect(await nowhere.code).toBe(EXIT_ERROR);
+    expect(nowhere.errors()).toContain('Cannot write picture');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('serial output goes to a file, byte for byte', async () => {

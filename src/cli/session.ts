@@ -3,6 +3,9 @@
 
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { MachineEnd } from '../machine/machine.ts';
+import type { Screen } from '../machine/screen.ts';
+import { writePicture } from './display/picture.ts';
+import { TerminalDisplay } from './display/terminal-display.ts';
 import { ESCAPE_HELP, type EscapeAction, EscapeFilter } from './escape.ts';
 import { EXIT_ERROR, EXIT_GUEST_DISASTER, EXIT_OK, EXIT_TIMEOUT } from './exit-code.ts';
 import type { MonitorTarget } from './monitor.ts';
@@ -22,6 +25,9 @@ export interface SessionMachine {
   start(onSerial: (bytes: Uint8Array) => void, onEnd: (end: MachineEnd) => void): void;
   /** What is typed, for the first serial port; returns how many bytes there was room for. */
   sendSerial(bytes: Uint8Array): number;
+  readonly screen: Pick<Screen, 'text' | 'textScreen' | 'frame' | 'onChange'>;
+  /** What is typed on its keyboard; false if there is no room. */
+  typeKeys(keys: readonly string[], holdMs?: number): boolean;
   close(): void;
 }
 
@@ -70,6 +76,9 @@ export async function runSession(
 ): Promise<number> {
   const serial = openSerial(config.serial, host.output);
   const hasSerialInput = config.serial.kind === 'stdio';
+  const { kind: displayKind, screenshotPath, exitOn: screenExitOn } = config.display;
+  const display =
+    displayKind === 'terminal' ? new TerminalDisplay(machine, host.output) : undefined;
   const watch = config.exitOn === undefined ? undefined : new PatternWatch(config.exitOn);
   return new Promise((resolve) => {
     let isOver = false;
@@ -82,12 +91,16 @@ export async function runSession(
       isOver = true;
       clearTimeout(timer);
       clearTimeout(retryTimer);
+      machine.screen.onChange = undefined;
       monitor?.close();
+      display?.hide();
       terminal.close();
+      const problem = saveScreenshot(machine, screenshotPath);
       machine.close();
       serial.close();
-      if (message !== undefined) host.err.write(`\nquire: ${message}\n`);
-      resolve(code);
+      for (const text of [message, problem])
+        if (text !== undefined) host.err.write(`\nquire: ${text}\n`);
+      resolve(problem === undefined || code !== EXIT_OK ? code : EXIT_ERROR);
     };
 
     const monitor = config.hasMonitor
@@ -101,9 +114,12 @@ export async function runSession(
     const onAction = (action: EscapeAction): void => {
       if (action === 'exit') finish(EXIT_OK);
       else if (action === 'help') host.output.write(ESCAPE_HELP);
-      else if (monitor !== undefined && hasSerialInput) {
+      else if (monitor !== undefined && (hasSerialInput || display !== undefined)) {
+        const isActive = !monitor.isActive;
+        if (isActive) display?.hide();
         host.output.write('\n');
-        monitor.setActive(!monitor.isActive);
+        monitor.setActive(isActive);
+        if (!isActive) display?.show();
       }
     };
     // A file on standard input may be larger than what the guest has read so far.
@@ -118,6 +134,7 @@ export async function runSession(
     const onBytes = (bytes: Uint8Array): void => {
       if (isOver) return;
       if (monitor?.isActive === true) monitor.feed(bytes);
+      else if (display !== undefined) display.type(bytes);
       else if (hasSerialInput) sendSerial(bytes);
     };
     const filter = new EscapeFilter();
@@ -142,6 +159,8 @@ export async function runSession(
       else if (end.kind === 'failure') finish(EXIT_ERROR, describeFailure(end.error));
       else if (watch !== undefined)
         finish(EXIT_ERROR, `The guest powered off before its output matched ${config.exitOn}`);
+      else if (screenExitOn !== undefined)
+        finish(EXIT_ERROR, `The guest powered off before its screen matched ${screenExitOn}`);
       else finish(EXIT_OK);
     };
 
@@ -153,10 +172,28 @@ export async function runSession(
         timeoutSeconds * 1000,
       );
     }
+    const onScreen = (): void => {
+      if (isOver) return;
+      display?.paint();
+      if (screenExitOn?.test(machine.screen.text().join('\n')) === true) finish(EXIT_OK);
+    };
+    if (display !== undefined || screenExitOn !== undefined) machine.screen.onChange = onScreen;
+    display?.show();
     // Without a guest on the terminal, the monitor has it from the start.
-    if (!hasSerialInput) monitor?.setActive(true);
+    if (!hasSerialInput && display === undefined) monitor?.setActive(true);
     machine.start(onSerial, onEnd);
   });
+}
+
+/** Writes the screen where `--screenshot` says; why it could not, if it could not. */
+function saveScreenshot(machine: SessionMachine, path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  try {
+    writePicture(path, machine.screen.frame());
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 function describeFailure(error: unknown): string {

@@ -4,6 +4,8 @@ import { CODE_PAGE_437 } from './codepage-437.ts';
 import type { VGA } from './vga.ts';
 import { displayMode, type PlanarMode, planeAddress } from './vga-mode.ts';
 import {
+  AT_MODE,
+  ATMODE_BLINK,
   CR_CURSOR_END,
   CR_CURSOR_HIGH,
   CR_CURSOR_LOW,
@@ -17,6 +19,8 @@ export interface TextScreen {
   readonly rows: number;
   readonly codes: Uint8Array;
   readonly attributes: Uint8Array;
+  /** Attribute bit 7 blinks, instead of choosing a bright background. */
+  readonly hasBlink: boolean;
   /** Where the cursor is, if it is on and on the screen. */
   readonly cursor: { readonly column: number; readonly row: number } | undefined;
 }
@@ -60,7 +64,8 @@ export function textScreen(vga: VGA): TextScreen | undefined {
       if (blinking.isOn && counter === blinking.counter) cursor = { column, row };
     }
   }
-  return { columns, rows, codes, attributes, cursor };
+  const hasBlink = (vga.state.attribute[AT_MODE]! & ATMODE_BLINK) !== 0;
+  return { columns, rows, codes, attributes, hasBlink, cursor };
 }
 
 /** Address counters of the rows, those below the split behind those above it. */

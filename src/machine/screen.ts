@@ -1,7 +1,6 @@
 // What a machine's display shows, for whoever looks: a picture, or the characters of a text screen.
 
 import type { VGA } from '../devices/vga.ts';
-import { attributePixels, dacPixels } from '../devices/vga-colors.ts';
 import { type Frame, type TakeDirtyPages, VGARenderer } from '../devices/vga-renderer.ts';
 import { type TextScreen, textLines, textScreen } from '../devices/vga-text.ts';
 
@@ -32,15 +31,6 @@ export class Screen {
   /** A text screen with its colours and cursor, or undefined in graphics modes. */
   textScreen(): TextScreen | undefined {
     return textScreen(this.#vga);
-  }
-
-  /** Pixels of the 16 text colours, each a word 0xffBBGGRR. */
-  textColors(): Uint32Array {
-    const dac = new Uint32Array(256);
-    const colors = new Uint32Array(16);
-    dacPixels(this.#vga, dac);
-    attributePixels(this.#vga, dac, colors);
-    return colors;
   }
 
   /** The picture now. Its bytes change with the next call: copy what is to be kept. */
