@@ -7,13 +7,8 @@ import type { VGA } from './vga.ts';
 /** Base address registers of the function. */
 export const VGA_BAR_FRAMEBUFFER = 0x10;
 export const VGA_BAR_REGISTERS = 0x18;
-export const VGA_BAR_ROM = 0x30;
 export const VGA_REGISTERS_BYTES = 0x1000;
 export const VGA_ROM_BYTES = 0x1_0000;
-const BAR_PREFETCHABLE = 0x08;
-const ROM_ENABLE = 0x01;
-const SUBSYSTEM_VENDOR = 0x2c;
-const SUBSYSTEM = 0x2e;
 
 /** VGA ports from 0x3c0 on, a byte each. */
 const REGISTERS_VGA = 0x400;
@@ -28,21 +23,14 @@ const REGISTERS_ORDER = 0x604;
 const SIZE_VALUE = 8;
 const LITTLE_ENDIAN = 0x1e1e_1e1e;
 
-/** Device 1234:1111 with `vramBytes` (a power of two) behind its first base address. */
-export function createVGAFunction(name: string, vramBytes: number): PCIFunction {
-  const config = new PCIFunction(name, {
+/** Device 1234:1111: base address 0 is video memory, 2 the registers, and it has a ROM. */
+export function createVGAFunction(name: string): PCIFunction {
+  return new PCIFunction(name, {
     vendorId: 0x1234,
     deviceId: 0x1111,
     revision: 0x02,
     classCode: 0x03_00_00,
   });
-  config.set(SUBSYSTEM_VENDOR, 2, 0x1af4);
-  config.set(SUBSYSTEM, 2, 0x1100);
-  config.set(VGA_BAR_FRAMEBUFFER, 4, BAR_PREFETCHABLE);
-  config.allowWrites(VGA_BAR_FRAMEBUFFER, 4, (-vramBytes & ~0xf) >>> 0);
-  config.allowWrites(VGA_BAR_REGISTERS, 4, (-VGA_REGISTERS_BYTES & ~0xf) >>> 0);
-  config.allowWrites(VGA_BAR_ROM, 4, (-VGA_ROM_BYTES | ROM_ENABLE) >>> 0);
-  return config;
 }
 
 /** Register block: `offset` in it, 1 or 2 bytes. What is not there reads as 0. */

@@ -4,7 +4,7 @@
 
 import type { VirtualClock } from '../base/device.ts';
 import { PAGE_BITS } from '../base/pages.ts';
-import { PCI_COMMAND, type PCIConfigMechanism, type PCIFunction } from '../devices/pci-config.ts';
+import { PCI_COMMAND, type PCIFunction } from '../devices/pci-config.ts';
 import type { Savable } from '../devices/saved-state.ts';
 import { VGA } from '../devices/vga.ts';
 import {
@@ -22,6 +22,7 @@ import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
 import type { PCMemory } from './machine-memory.ts';
+import type { PCIBus } from './pci-bus.ts';
 import { Screen } from './screen.ts';
 
 const VRAM_BYTES = 16 << 20;
@@ -33,7 +34,6 @@ const DISPI_PORT_BYTES = 4;
 const FRAMEBUFFER_GPA = 0xfd00_0000;
 const REGISTERS_GPA = 0xfebf_0000;
 const PCI_DEVICE = 2;
-const COMMAND_MEMORY = 0x02;
 /** The blank with white on black, and its three neighbours: text and attribute of a cell. */
 const BLANK_CELL = 0x0720;
 const TEXT_WORDS = 0x4000;
@@ -42,9 +42,7 @@ const TEXT_WORDS = 0x4000;
 export interface DisplayWiring {
   readonly clock: VirtualClock;
   readonly memory: PCMemory;
-  /** Root of the port space. */
-  readonly portRoot: MemoryRegion;
-  readonly pci: PCIConfigMechanism;
+  readonly bus: PCIBus;
 }
 
 export class Display {
@@ -58,9 +56,9 @@ export class Display {
   readonly #root: MemoryRegion;
 
   constructor(wiring: DisplayWiring) {
-    const { clock, memory, portRoot, pci } = wiring;
-    const { ramList, dirty, ramWrites, root } = memory.guest;
-    this.#root = root;
+    const { clock, memory, bus } = wiring;
+    const { ramList, dirty, ramWrites } = memory.guest;
+    this.#root = bus.memory;
     this.vram = ramList.alloc({ name: 'vga.vram', sizeBytes: VRAM_BYTES });
     const { ramOffset, sizeBytes } = this.vram;
     this.vga = new VGA(clock, this.vram.bytes);
@@ -72,9 +70,8 @@ export class Display {
       for (const page of dirty.harvest(DIRTY_VGA, ramOffset, sizeBytes).pages())
         onPage(page - firstPage);
     });
-    this.config = createVGAFunction('pci/02.0', VRAM_BYTES);
-    pci.plug(PCI_DEVICE, 0, this.config);
-    this.config.onWrite = () => this.#mapBaseAddresses();
+    this.config = createVGAFunction('pci/02.0');
+    bus.plug(PCI_DEVICE, 0, this.config);
     this.framebuffer = MemoryRegion.ram('vga.vram', this.vram);
     this.framebuffer.setLogging(DIRTY_VGA, true);
     this.registers = MemoryRegion.io('vga-registers', VGA_REGISTERS_BYTES, {
@@ -84,31 +81,19 @@ export class Display {
     });
     transaction(() => {
       this.#mapWindow();
-      this.#mapPorts(portRoot);
-      for (const [region, gpa] of [
-        [this.framebuffer, FRAMEBUFFER_GPA],
-        [this.registers, REGISTERS_GPA],
-      ] as const) {
-        region.setEnabled(false);
-        this.#root.addSubregion(gpa, region, 1);
-      }
+      this.#mapPorts(bus.ports);
+      bus.mapBaseAddress(this.config, 0, 'memory', this.framebuffer, true);
+      bus.mapBaseAddress(this.config, 2, 'memory', this.registers);
     });
   }
 
-  /** In the order in which they must be restored; call {@link Display.onRestored} afterwards. */
+  /** In the order in which they must be restored. */
   get savables(): readonly Savable[] {
     return [this.vga, this.vga.dispi];
   }
 
   reset(): void {
     this.vga.reset();
-    this.config.reset();
-    this.#mapBaseAddresses();
-  }
-
-  /** Regions where the restored base addresses say. */
-  onRestored(): void {
-    this.#mapBaseAddresses();
   }
 
   /** What a video BIOS leaves behind, for guests that are loaded without one: blank text mode 3. */
@@ -126,24 +111,6 @@ export class Display {
 
   #setBaseAddress(register: number, gpa: number): void {
     for (let i = 0; i < 4; i++) this.config.writeByte(register + i, (gpa >>> (8 * i)) & 0xff);
-  }
-
-  #mapBaseAddresses(): void {
-    const { bytes } = this.config.state;
-    const isOn = (bytes[PCI_COMMAND]! & COMMAND_MEMORY) !== 0;
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    transaction(() => {
-      for (const [region, register] of [
-        [this.framebuffer, VGA_BAR_FRAMEBUFFER],
-        [this.registers, VGA_BAR_REGISTERS],
-      ] as const) {
-        const gpa = (view.getUint32(register, true) & ~0xf) >>> 0;
-        // All ones is a guest that asks for the size; 0 is a base address that nobody has set.
-        const isSet = gpa !== 0 && gpa + region.sizeBytes < 2 ** 32;
-        if (isSet) region.setOffset(gpa);
-        region.setEnabled(isOn && isSet);
-      }
-    });
   }
 
   #mapWindow(): void {

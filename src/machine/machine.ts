@@ -214,7 +214,7 @@ export class Machine {
   /** Presses the power button; an operating system that listens shuts down. */
   pressPowerButton(): void {
     this.#checkOpen('press the power button of');
-    this.pc.acpi.pressPowerButton();
+    this.pc.chipset.acpi.pressPowerButton();
     this.#wake();
   }
 

@@ -4,19 +4,16 @@
 
 import type { IRQLine, VirtualClock } from '../base/device.ts';
 import type { InterruptSource } from '../cpu/vcpu.ts';
-import { ACPI_PM_BYTES, ACPIPM, PM_TIMER, SLEEP_TYPE_S5 } from '../devices/acpi-pm.ts';
+import { SLEEP_TYPE_S5 } from '../devices/acpi-pm.ts';
 import { CMOSRTC } from '../devices/cmos-rtc.ts';
 import { DebugConsole } from '../devices/debug-ports.ts';
 import { DMA8237, DMAPageRegisters } from '../devices/dma8237.ts';
-import { createHostBridge, createISABridge, createPowerManagement } from '../devices/i440fx.ts';
 import { type APICMessage, IO_APIC_BASE, IOAPIC } from '../devices/io-apic.ts';
 import { KeyboardController } from '../devices/keyboard-controller.ts';
 import { APIC_BASE_DEFAULT, APIC_BYTES, LocalAPIC } from '../devices/local-apic.ts';
-import { PCIConfigMechanism } from '../devices/pci-config.ts';
 import { PIC8259Pair } from '../devices/pic8259.ts';
 import { PIT8254 } from '../devices/pit8254.ts';
 import { Port92 } from '../devices/port92.ts';
-import { ResetControl } from '../devices/reset-control.ts';
 import type { Savable } from '../devices/saved-state.ts';
 import { SystemControlB } from '../devices/system-control-b.ts';
 import { UART16550 } from '../devices/uart16550.ts';
@@ -25,22 +22,18 @@ import type { IoSizes } from '../memory/io-ops.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
+import { Chipset, PIRQ_IRQS, SCI_IRQ } from './chipset.ts';
 import { attachDisplay, type Display } from './display.ts';
 import type { PCMemory } from './machine-memory.ts';
+import { RAM_BELOW_4G_END } from './memory-map.ts';
 import { attachStorage, type DriveConfig, type Storage } from './storage.ts';
 
-/** First address behind RAM below 4 GiB; the rest of RAM lies from 4 GiB on. */
-export const RAM_BELOW_4G_END = 0xe000_0000;
-/** Where RAM shows the display's window instead. */
-export const VGA_HOLE = { start: 0xa_0000, end: 0xc_0000 } as const;
-export const PM_BASE = 0x600;
-export const SCI_IRQ = 9;
 export const COM1_PORT = 0x3f8;
 export const COM1_IRQ = 4;
 const PORT_SPACE_BYTES = 0x1_0000;
-const GIB4 = 2 ** 32;
 /** What the I/O APIC sees IRQ 0 as. */
 const TIMER_GSI = 2;
+const ISA_IRQ_COUNT = 16;
 const BYTES_ONLY: IoSizes = { maxBytes: 1 };
 const WORDS32_ONLY: IoSizes = { minBytes: 4, maxBytes: 4 };
 
@@ -85,9 +78,7 @@ export class PC implements InterruptSource {
   readonly serial: UART16550;
   readonly apic: LocalAPIC;
   readonly ioapic = new IOAPIC();
-  readonly acpi: ACPIPM;
-  readonly pci = new PCIConfigMechanism();
-  readonly resetControl = new ResetControl();
+  readonly chipset: Chipset;
   readonly dmas = [new DMA8237('dma0'), new DMA8237('dma1')] as const;
   readonly dmaPages = new DMAPageRegisters();
   readonly debugConsole = new DebugConsole();
@@ -98,6 +89,7 @@ export class PC implements InterruptSource {
   readonly #memoryBytes: number;
   readonly #apicRegion: MemoryRegion;
   readonly #portRoot: MemoryRegion;
+  readonly #isaPulls = new Array<number>(ISA_IRQ_COUNT).fill(0);
 
   constructor(options: PCOptions) {
     const { memory, memoryBytes, clock, events } = options;
@@ -109,10 +101,6 @@ export class PC implements InterruptSource {
     this.rtc = new CMOSRTC(clock, options.epochMs);
     this.serial = new UART16550('serial0', clock);
     this.apic = new LocalAPIC(clock);
-    this.acpi = new ACPIPM(clock);
-    this.pci.plug(0, 0, createHostBridge());
-    this.pci.plug(1, 0, createISABridge());
-    this.pci.plug(1, 3, createPowerManagement(PM_BASE, SCI_IRQ));
     this.ram = memory.ramList.alloc({ name: 'pc.ram', sizeBytes: memoryBytes });
     this.#apicRegion = MemoryRegion.io('apic', APIC_BYTES, {
       read: (offset) => this.apic.read(offset),
@@ -121,17 +109,25 @@ export class PC implements InterruptSource {
     });
     this.#portRoot = MemoryRegion.container('io', PORT_SPACE_BYTES);
     this.ports = new AddressSpace({ name: 'I/O', root: this.#portRoot });
+    this.chipset = new Chipset({
+      memory,
+      ram: this.ram,
+      portRoot: this.#portRoot,
+      clock,
+      isaLine: (irq) => this.isaLine(irq),
+    });
+    const { bus } = this.chipset;
     transaction(() => {
       this.#mapMemory();
       this.#mapPorts();
     });
-    this.display = attachDisplay({ clock, memory, portRoot: this.#portRoot, pci: this.pci });
+    this.display = attachDisplay({ clock, memory, bus });
     this.storage = attachStorage({
       drives: options.drives ?? [],
       clock,
       memory: memory.guest.addressSpace,
       portRoot: this.#portRoot,
-      pci: this.pci,
+      pci: bus.config,
       isaLine: (irq) => this.isaLine(irq),
       onRequest: () => events.onDriveRequest(),
       onEnd: () => events.onDriveEnd(),
@@ -143,10 +139,11 @@ export class PC implements InterruptSource {
   /** Everything whose state is the machine's, in the order in which it must be restored. */
   get savables(): readonly Savable[] {
     return [
-      ...[this.pit, this.controlB, this.rtc, this.serial, this.acpi],
+      ...[this.pit, this.controlB, this.rtc, this.serial],
       ...[this.keyboard.keyboard, this.keyboard.mouse, this.keyboard, this.port92],
-      ...[this.resetControl, this.dmas[0], this.dmas[1], this.dmaPages, this.pci],
-      ...this.pci.functions,
+      ...[this.dmas[0], this.dmas[1], this.dmaPages],
+      ...this.chipset.savables,
+      ...this.chipset.bus.config.functions,
       ...this.storage.savables,
       ...this.display.savables,
       // Who receives interrupt lines comes after those who drive them.
@@ -162,8 +159,8 @@ export class PC implements InterruptSource {
   /** Power-on state of every chip, and then what firmware would set. RAM is not touched. */
   reset(): void {
     const chips = [
-      ...[this.pit, this.controlB, this.rtc, this.serial, this.acpi, this.keyboard, this.port92],
-      ...[this.resetControl, this.dmas[0], this.dmas[1], this.dmaPages, this.pci],
+      ...[this.pit, this.controlB, this.rtc, this.serial, this.keyboard, this.port92],
+      ...[this.chipset, this.dmas[0], this.dmas[1], this.dmaPages],
       ...[this.pics, this.ioapic, this.apic],
     ];
     for (const chip of chips) chip.reset();
@@ -181,19 +178,23 @@ export class PC implements InterruptSource {
     return this.pics.acknowledge();
   }
 
-  /** The wire of ISA interrupt `irq`, to the 8259s and the I/O APIC. */
+  /**
+   * A wire to ISA interrupt `irq` of the 8259s and the I/O APIC. Each call gives another one: the
+   * interrupt is raised while one of its wires is.
+   */
   isaLine(irq: number): IRQLine {
     const pin = irq === 0 ? TIMER_GSI : irq;
-    return {
-      raise: () => {
-        this.pics.setIRQ(irq, true);
-        this.ioapic.setInput(pin, true);
-      },
-      lower: () => {
-        this.pics.setIRQ(irq, false);
-        this.ioapic.setInput(pin, false);
-      },
+    let isRaised = false;
+    const set = (isHigh: boolean): void => {
+      const before = this.#isaPulls[irq]!;
+      this.#isaPulls[irq] = before + (isHigh === isRaised ? 0 : isHigh ? 1 : -1);
+      isRaised = isHigh;
+      // One that is low already may be so for the controllers only since now: they keep levels.
+      const level = this.#isaPulls[irq]! > 0;
+      this.pics.setIRQ(irq, level);
+      this.ioapic.setInput(pin, level);
     };
+    return { raise: () => set(true), lower: () => set(false) };
   }
 
   get #takesExternal(): boolean {
@@ -211,7 +212,6 @@ export class PC implements InterruptSource {
     this.keyboard.auxIRQ = this.isaLine(12);
     this.rtc.irq = this.isaLine(8);
     this.serial.irq = this.isaLine(COM1_IRQ);
-    this.acpi.sci = this.isaLine(SCI_IRQ);
     this.pics.master.int = {
       raise: () => {
         this.apic.setLINT(0, true);
@@ -233,8 +233,8 @@ export class PC implements InterruptSource {
     this.port92.onA20 = () => events.onA20(this.isA20Enabled);
     this.keyboard.onReset = () => events.onReset();
     this.port92.onReset = () => events.onReset();
-    this.resetControl.onReset = () => events.onReset();
-    this.acpi.onSleep = (type) => {
+    this.chipset.resetControl.onReset = () => events.onReset();
+    this.chipset.acpi.onSleep = (type) => {
       if (type === SLEEP_TYPE_S5) events.onPowerOff();
     };
     this.serial.onByte = (value) => events.onSerialByte(value);
@@ -251,18 +251,6 @@ export class PC implements InterruptSource {
 
   #mapMemory(): void {
     const { root } = this.#memory.guest;
-    const ram = MemoryRegion.ram('pc.ram', this.ram);
-    const size = this.#memoryBytes;
-    const map = (name: string, start: number, end: number) => {
-      if (end > start) root.addSubregion(start, MemoryRegion.alias(name, ram, start, end - start));
-    };
-    map('ram-640k', 0, VGA_HOLE.start);
-    map('ram-1m', VGA_HOLE.end, Math.min(size, RAM_BELOW_4G_END));
-    if (size > RAM_BELOW_4G_END) {
-      const rest = size - RAM_BELOW_4G_END;
-      const above = MemoryRegion.alias('ram-above-4g', ram, RAM_BELOW_4G_END, rest);
-      root.addSubregion(GIB4, above);
-    }
     root.addSubregion(APIC_BASE_DEFAULT, this.#apicRegion, 1);
     const ioapicRegion = MemoryRegion.io('ioapic', 0x1000, {
       read: (offset) => this.ioapic.read(offset),
@@ -350,54 +338,6 @@ export class PC implements InterruptSource {
       });
       this.#portRoot.addSubregion(port, region);
     }
-    this.#mapACPI();
-    this.#mapPCI();
-  }
-
-  #mapACPI(): void {
-    const { acpi } = this;
-    this.#mapByteDevice(
-      PM_BASE,
-      ACPI_PM_BYTES,
-      'acpi-pm',
-      (offset) => acpi.read(offset),
-      (offset, value) => acpi.write(offset, value),
-    );
-    // One read of 32 bits must be one moment.
-    const timer = MemoryRegion.io('acpi-timer', 4, {
-      read: () => acpi.readTimer(),
-      write: () => {},
-      impl: WORDS32_ONLY,
-    });
-    this.#portRoot.addSubregion(PM_BASE + PM_TIMER, timer, 1);
-    this.#mapByteDevice(
-      0xb2,
-      2,
-      'apm',
-      (offset) => acpi.readCommand(offset),
-      (offset, value) => acpi.writeCommand(offset, value),
-    );
-  }
-
-  #mapPCI(): void {
-    const { pci, resetControl } = this;
-    const address = MemoryRegion.io('pci-address', 4, {
-      // Only accesses of 32 bits are configuration; a byte at the second port is the reset control.
-      read: (offset, sizeBytes) => {
-        if (sizeBytes === 4) return pci.readAddress();
-        return offset === 1 ? resetControl.read() : 0xffff_ffff;
-      },
-      write: (offset, value, sizeBytes) => {
-        if (sizeBytes === 4) pci.writeAddress(value);
-        else if (offset === 1 && sizeBytes === 1) resetControl.write(value);
-      },
-    });
-    const data = MemoryRegion.io('pci-data', 4, {
-      read: (offset, sizeBytes) => pci.readData(offset, sizeBytes),
-      write: (offset, value, sizeBytes) => pci.writeData(offset, sizeBytes, value),
-    });
-    this.#portRoot.addSubregion(0xcf8, address);
-    this.#portRoot.addSubregion(0xcfc, data);
   }
 
   /** What firmware leaves behind, for guests that are loaded without one. */
@@ -412,7 +352,9 @@ export class PC implements InterruptSource {
       pic.write(0, 0x11);
       for (const word of [base, icw3, 0x01, 0xff]) pic.write(1, word);
     }
-    this.pics.slave.writeELCR(1 << (SCI_IRQ - 8));
+    const levels = [SCI_IRQ, ...PIRQ_IRQS].reduce((bits, irq) => bits | (1 << irq), 0);
+    this.pics.slave.writeELCR(levels >> 8);
+    this.chipset.setFirmwareState();
     // Keyboard on, with its interrupt and translation; the mouse port off.
     this.keyboard.write(4, 0x60);
     this.keyboard.write(0, 0x65);

@@ -13,7 +13,9 @@ import {
 } from '../../devices/acpi-pm.ts';
 import { IO_APIC_BASE } from '../../devices/io-apic.ts';
 import { APIC_BASE_DEFAULT } from '../../devices/local-apic.ts';
-import { PM_BASE, RAM_BELOW_4G_END, SCI_IRQ } from '../pc.ts';
+import { pirqOf } from '../../devices/piix3-pirq.ts';
+import { PIRQ_IRQS, PM_BASE, SCI_IRQ } from '../chipset.ts';
+import { RAM_BELOW_4G_END } from '../memory-map.ts';
 import * as aml from './aml.ts';
 
 /** Identities of the I/O APIC and the processor's APIC in all tables. */
@@ -36,6 +38,8 @@ const ACTIVE_HIGH_LEVEL = 0x0d;
 const CONFORMS = 0;
 const LINT1 = 1;
 const ALL_PROCESSORS = 0xff;
+const PCI_DEVICE_COUNT = 32;
+const PCI_PIN_COUNT = 4;
 
 function bytesSum(bytes: Uint8Array): number {
   return bytes.reduce((sum, byte) => (sum + byte) & 0xff, 0);
@@ -71,7 +75,23 @@ function table(signature: string, revision: number, body: ArrayLike<number>): Ui
 const u16 = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff];
 const u32 = (value: number): number[] => [...u16(value & 0xffff), ...u16((value >>> 16) & 0xffff)];
 
-/** Differentiated description: one PCI bus without interrupt routes, and soft off. */
+/** Global interrupts of all PCI pins, hard-wired: section 6.2.3 "_PRT". */
+function interruptRoutes(): aml.AML[] {
+  const routes: aml.AML[] = [];
+  for (let device = 1; device < PCI_DEVICE_COUNT; device++)
+    for (let pin = 0; pin < PCI_PIN_COUNT; pin++)
+      routes.push(
+        aml.packaged(
+          aml.integer(((device << 16) | 0xffff) >>> 0),
+          aml.integer(pin),
+          aml.integer(0),
+          aml.integer(PIRQ_IRQS[pirqOf(device, pin)]!),
+        ),
+      );
+  return routes;
+}
+
+/** Differentiated description: one PCI bus with its interrupt routes, and soft off. */
 export function buildDSDT(): Uint8Array {
   const sleepType = aml.integer(SLEEP_TYPE_S5);
   return table('DSDT', 1, [
@@ -80,7 +100,7 @@ export function buildDSDT(): Uint8Array {
       aml.device(
         'PCI0',
         aml.named('_HID', aml.eisaId('PNP0A03')),
-        aml.named('_PRT', aml.packaged()),
+        aml.named('_PRT', aml.packaged(...interruptRoutes())),
         aml.named(
           '_CRS',
           aml.buffer([
@@ -146,7 +166,7 @@ function buildMADT(): Uint8Array {
     ...[0, 8, 0, LOCAL_APIC_ID, ...u32(1)], // Processor 0, enabled.
     ...[1, 12, IO_APIC_ID, 0, ...u32(IO_APIC_BASE), ...u32(0)],
     ...overrideOf(0, 2, CONFORMS),
-    ...overrideOf(SCI_IRQ, SCI_IRQ, ACTIVE_HIGH_LEVEL),
+    ...[SCI_IRQ, ...new Set(PIRQ_IRQS)].flatMap((irq) => overrideOf(irq, irq, ACTIVE_HIGH_LEVEL)),
     ...[4, 6, ALL_PROCESSORS, ...u16(CONFORMS), LINT1], // The NMI pin.
   ]);
 }

@@ -1,6 +1,6 @@
 // The memory map that a guest is told. ACPI specification 1.0b, section 14.1 "INT 15H, E820H".
 
-import { RAM_BELOW_4G_END, VGA_HOLE } from '../pc.ts';
+import { RAM_BELOW_4G_END, VGA_HOLE } from '../memory-map.ts';
 
 export const E820_RAM = 1;
 export const E820_RESERVED = 2;

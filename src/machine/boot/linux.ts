@@ -6,7 +6,7 @@
 //   0x10000  boot_params   0x100000 protected-mode kernel; the initrd at the top of RAM
 
 import { hex } from '../../base/hex.ts';
-import { RAM_BELOW_4G_END } from '../pc.ts';
+import { RAM_BELOW_4G_END } from '../memory-map.ts';
 import { BootError, type BootImage, FLAT_GDT } from './boot-target.ts';
 import { memoryMap } from './e820.ts';
 

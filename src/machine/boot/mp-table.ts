@@ -3,6 +3,8 @@
 
 import { IO_APIC_BASE } from '../../devices/io-apic.ts';
 import { APIC_BASE_DEFAULT } from '../../devices/local-apic.ts';
+import { pirqOf } from '../../devices/piix3-pirq.ts';
+import { PIRQ_IRQS } from '../chipset.ts';
 import { IO_APIC_ID, LOCAL_APIC_ID, setChecksum } from './acpi-tables.ts';
 
 const POINTER_BYTES = 16;
@@ -22,6 +24,10 @@ const ALL_LOCAL_APICS = 0xff;
 const TIMER_PIN = 2;
 const CASCADE_IRQ = 2;
 const ISA_IRQ_COUNT = 16;
+const PCI_DEVICE_COUNT = 32;
+const PCI_PIN_COUNT = 4;
+/** Polarity and trigger mode, section 4.3.4. */
+const LEVEL_HIGH = 0x0d;
 
 const u16 = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff];
 const u32 = (value: number): number[] => [...u16(value & 0xffff), ...u16((value >>> 16) & 0xffff)];
@@ -45,6 +51,11 @@ function entries(): number[][] {
     const pin = irq === 0 ? TIMER_PIN : irq;
     list.push([3, INT, ...u16(0), BUS_ISA, irq, IO_APIC_ID, pin]);
   }
+  for (let device = 1; device < PCI_DEVICE_COUNT; device++)
+    for (let pin = 0; pin < PCI_PIN_COUNT; pin++) {
+      const irq = PIRQ_IRQS[pirqOf(device, pin)]!;
+      list.push([3, INT, ...u16(LEVEL_HIGH), BUS_PCI, (device << 2) | pin, IO_APIC_ID, irq]);
+    }
   list.push([4, EXTINT, ...u16(0), BUS_ISA, 0, ALL_LOCAL_APICS, 0]);
   list.push([4, NMI, ...u16(0), BUS_ISA, 0, ALL_LOCAL_APICS, 1]);
   return list;

@@ -5,7 +5,7 @@
 //   modules on page boundaries above the image
 
 import { hex } from '../../base/hex.ts';
-import { RAM_BELOW_4G_END, VGA_HOLE } from '../pc.ts';
+import { RAM_BELOW_4G_END, VGA_HOLE } from '../memory-map.ts';
 import { BootError, type BootImage, type BootSegment, FLAT_GDT } from './boot-target.ts';
 import { BASE_MEMORY_END, memoryMap, TABLES_END, TABLES_START } from './e820.ts';
 
