@@ -52,9 +52,22 @@ export class FunctionBuilder {
   readonly #code = new ByteWriter();
   readonly #locals: ValueType[] = [];
   #depth = 0;
+  /** Numbers of the scopes that are open: 0 is the function, then one for each block or branch. */
+  readonly #scopes = [0];
+  #scopeCount = 0;
 
   constructor(signature: Signature) {
     this.signature = signature;
+  }
+
+  /** The innermost scope: what is pinned here has its value wherever this scope is still open. */
+  get scope(): number {
+    return this.#scopes.at(-1)!;
+  }
+
+  /** Whether statements now stand within `scope`, so that what was pinned there surely ran. */
+  isWithin(scope: number): boolean {
+    return this.#scopes.includes(scope);
   }
 
   param(index: number): Local {
@@ -121,10 +134,10 @@ export class FunctionBuilder {
     this.#code.u8(0x04);
     this.#code.u8(BLOCK_EMPTY);
     this.#depth++;
-    then();
+    this.#within(then);
     if (otherwise) {
       this.#code.u8(0x05);
-      otherwise();
+      this.#within(otherwise);
     }
     this.#end();
   }
@@ -149,7 +162,7 @@ export class FunctionBuilder {
     this.#code.u8(0x02);
     this.#code.u8(BLOCK_EMPTY);
     this.#depth++;
-    body({ depth: this.#depth });
+    this.#within(() => body({ depth: this.#depth }));
     this.#end();
   }
 
@@ -158,7 +171,7 @@ export class FunctionBuilder {
     this.#code.u8(0x03);
     this.#code.u8(BLOCK_EMPTY);
     this.#depth++;
-    body({ depth: this.#depth });
+    this.#within(() => body({ depth: this.#depth }));
     this.#end();
   }
 
@@ -245,6 +258,12 @@ export class FunctionBuilder {
     body.append(this.#code.bytes);
     body.u8(0x0b);
     return body.bytes.slice();
+  }
+
+  #within(body: () => void): void {
+    this.#scopes.push(++this.#scopeCount);
+    body();
+    this.#scopes.pop();
   }
 
   #end(): void {

@@ -41,6 +41,7 @@ import { InterpreterOperand } from './interpreter-operand.ts';
 import { emitLoad, emitModify, emitStore, leaveOnFault, rawLoad } from './memory-access.ts';
 import {
   KIND_PAGE_BRANCH,
+  KIND_SEGMENTED,
   KIND_SEGMENTED16,
   RECORD_IMMEDIATE,
   RECORD_LENGTH,
@@ -77,7 +78,7 @@ export class InterpreterEmitter implements Emitter {
   readonly #hasBranch: boolean;
   /** Record of the next instruction, pinned before anything can wipe this record. */
   readonly #next: Value;
-  #segmentField: Value | undefined;
+  readonly #segmentField: Value | undefined;
   #branchDistance: Value | undefined;
   #modified: { linear: Value; store: (value: Value) => void } | undefined;
 
@@ -105,6 +106,9 @@ export class InterpreterEmitter implements Emitter {
     this.#next = f.let(this.record.add(load('i32_8u', this.record, RECORD_LENGTH)));
     this.#hasBranch = compiled.kinds.some(({ place }) => place === 'J');
     if (this.#hasBranch) this.#branchDistance = f.let(load('i32', this.record, RECORD_IMMEDIATE));
+    if (variant.kind === KIND_SEGMENTED || variant.kind === KIND_SEGMENTED16) {
+      this.#segmentField = f.let(load('i32_8u', this.record, RECORD_SEGMENT));
+    }
     let immediateBits = 0;
     this.operands = compiled.kinds.map((kind) => {
       const position = immediateBits;
@@ -171,10 +175,9 @@ export class InterpreterEmitter implements Emitter {
     return this.checkedLinear(i32(segment * SEGMENT_BYTES), this.let(offset), size, isWrite);
   }
 
-  /** The record's segment field: segment × 32, pinned. */
+  /** The record's segment field: segment × 32, pinned; of variants for any segment. */
   segmentField(): Value {
-    this.#segmentField ??= this.let(load('i32_8u', this.record, RECORD_SEGMENT));
-    return this.#segmentField;
+    return this.#segmentField!;
   }
 
   /** Linear address of a pinned offset in the segment whose fields start at `field`, checked. */

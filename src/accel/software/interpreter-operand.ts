@@ -48,8 +48,9 @@ export class InterpreterOperand implements Operand {
   /** Offset of the register in the state area, less that of its bank; registers only. */
   readonly #register: Value | undefined;
   readonly #immediate: Value | undefined;
-  #offset: Value | undefined;
-  #linear: { value: Value; sizeBytes: number; isWrite: boolean } | undefined;
+  // What was computed in a branch holds in that branch only: `scope` says where.
+  #offset: { value: Value; scope: number } | undefined;
+  #linear: { value: Value; sizeBytes: number; isWrite: boolean; scope: number } | undefined;
   #storeBack: ((value: Value) => void) | undefined;
 
   constructor(e: InterpreterEmitter, kind: OperandKind, position: number) {
@@ -94,19 +95,24 @@ export class InterpreterOperand implements Operand {
   }
 
   offset(): Value {
-    this.#offset ??= this.#e.let(this.#computeOffset());
-    return this.#offset;
+    const { f } = this.#e;
+    if (!this.#offset || !f.isWithin(this.#offset.scope)) {
+      this.#offset = { value: this.#e.let(this.#computeOffset()), scope: f.scope };
+    }
+    return this.#offset.value;
   }
 
   linear(sizeBytes: number, isWrite: boolean): Value {
     const known = this.#linear;
-    if (known && known.sizeBytes >= sizeBytes && (known.isWrite || !isWrite)) return known.value;
+    const { f } = this.#e;
+    const isKnown = known && f.isWithin(known.scope) && known.sizeBytes >= sizeBytes;
+    if (isKnown && (known.isWrite || !isWrite)) return known.value;
     const value = this.linearAt(this.offset(), sizeBytes, isWrite);
     const { size } = this;
     if (size === ALIGNED_BYTES && this.#isAlignmentChecked()) {
       this.#e.raiseIf(value.and(ALIGNED_BYTES - 1).ne(0), VECTOR_GP, 0);
     }
-    this.#linear = { value, sizeBytes, isWrite };
+    this.#linear = { value, sizeBytes, isWrite, scope: f.scope };
     return value;
   }
 

@@ -183,14 +183,19 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     let left = budget;
     for (;;) {
       if (this.#badFetch !== undefined) return this.#shutdown(this.#badFetch);
-      if (state.hasException && processor.deliverPendingException() === 'shutdown') {
-        return this.#shutdown('triple fault');
+      if (state.hasException) {
+        if (processor.deliverPendingException() === 'shutdown') {
+          return this.#shutdown('triple fault');
+        }
+        // A delivery counts as work: a handler whose first instruction faults must not hold us.
+        left--;
       }
       state.u32[ATTENTION >> 2] = 0;
       if (left <= 0 || this.#isStopRequested) return BUDGET;
-      if (!this.#takeInterrupt()) {
-        if (state.u32[HALTED >> 2] !== 0) return HALT;
-      } else if (state.hasException) continue;
+      if (this.#takeInterrupt()) {
+        left--;
+        if (state.hasException || left <= 0) continue;
+      } else if (state.u32[HALTED >> 2] !== 0) return HALT;
       const shadow = state.u32[INTERRUPT_SHADOW >> 2]!;
       const isStepping = shadow !== 0 || debug.needsStepping;
       if (debug.needsStepping && !debug.beforeInstruction(this.#linearEip())) continue;

@@ -4,7 +4,7 @@
 
 import { i32, select, type Value } from '../../wasm/index.ts';
 import type { Emitter, Operand } from '../emitter.ts';
-import { FLAG_DF } from '../flags.ts';
+import { FLAG_DF, FLAG_TF } from '../flags.ts';
 import { type Meaning, type RowOptions, row } from '../instruction-table.ts';
 import { EFLAGS_REST } from '../state-layout.ts';
 import { EAX, ECX, EDI, EDX, ESI } from './common-meanings.ts';
@@ -161,7 +161,8 @@ const RUN_ELEMENTS_MAX = 4096;
  */
 function repeatRun(e: Emitter, size: number, run: (bytes: Value) => Value): void {
   const count = e.let(e.readRegister(ECX, e.addressSize));
-  const isUp = e.loadState32(EFLAGS_REST).and(FLAG_DF).eqz();
+  // Under TF each element is a step of its own (SDM volume 3, section 17.3.1.4).
+  const isUp = e.loadState32(EFLAGS_REST).and(FLAG_DF | FLAG_TF).eqz();
   e.f.if(isUp.and(count.gtU(1)), () => {
     const elements = select(count.ltU(RUN_ELEMENTS_MAX), count, i32(RUN_ELEMENTS_MAX));
     const done = run(e.let(elements.mul(size)));
