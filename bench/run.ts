@@ -1,13 +1,23 @@
 // `npm run bench -- NAME…`: runs bench/NAME.bench.ts, each of its variants in a process of its own,
 // and prints a table. Without a name it lists what there is. With --json it prints JSON instead.
+// `npm run bench -- NAME OPTIONS`, with the name of a comparison, runs that (bench/comparison/).
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { UsageError } from '../src/cli/command.ts';
 import type { Measurement } from './harness.ts';
 
 const FOLDER = fileURLToPath(new URL('.', import.meta.url));
+
+/** Whole systems beside each other, or a look at one; loaded when wanted. */
+const COMPARISONS: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
+  boot: async (args) => (await import('./comparison/boot.ts')).boot(args),
+  guests: async (args) => (await import('./comparison/guests.ts')).guests(args),
+  workload: async (args) => (await import('./comparison/workload.ts')).workload(args),
+  profile: async (args) => (await import('./comparison/profile.ts')).profile(args),
+};
 
 function start(file: string, args: readonly string[]): string {
   const result = spawnSync(process.execPath, ['--import', 'tsx', file, ...args], {
@@ -46,20 +56,34 @@ function formatRow(result: Measurement, all: readonly Measurement[]): string {
   return `${result.name.padEnd(36)} ${columns.join(' ')}  ${ratio}`;
 }
 
-function main(args: readonly string[]): number {
+async function main(args: readonly string[]): Promise<number> {
+  const comparison = COMPARISONS[args[0] ?? ''];
+  if (comparison !== undefined) {
+    try {
+      await comparison(args.slice(1));
+      return 0;
+    } catch (error) {
+      process.stderr.write(`${(error as Error).message}\n`);
+      return error instanceof UsageError ? 2 : 1;
+    }
+  }
   const isJSON = args.includes('--json');
   const names = args.filter((arg) => !arg.startsWith('--'));
   const known = readdirSync(FOLDER)
     .filter((file) => file.endsWith('.bench.ts'))
     .map((file) => file.slice(0, -'.bench.ts'.length));
   if (names.length === 0) {
-    process.stdout.write(`Benchmarks: ${known.join(', ')}\n`);
+    const all = [...known, ...Object.keys(COMPARISONS)];
+    process.stdout.write(`Benchmarks: ${all.join(', ')}\n`);
     return 0;
   }
   for (const name of names) {
     const file = `${FOLDER}${name}.bench.ts`;
     if (!existsSync(file)) {
-      process.stderr.write(`There is no benchmark "${name}": there are ${known.join(', ')}\n`);
+      process.stderr.write(
+        `There is no benchmark "${name}": there are ${known.join(', ')}; and, each alone, ` +
+          `${Object.keys(COMPARISONS).join(', ')}\n`,
+      );
       return 2;
     }
     const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} processors`;
@@ -79,4 +103,4 @@ function main(args: readonly string[]): number {
   return 0;
 }
 
-process.exitCode = main(process.argv.slice(2));
+process.exitCode = await main(process.argv.slice(2));
