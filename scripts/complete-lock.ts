@@ -1,5 +1,6 @@
-// `npm run lock`: completes package-lock.json after an `npm install`. A registry that holds only some
-// platforms makes npm leave the others' optional packages out, and `npm ci` then refuses the file.
+// `npm run lock`: completes package-lock.json after an `npm install`. A registry
+// that holds only some platforms makes npm leave the others' optional packages
+// out, and `npm ci` then refuses the file.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 

@@ -1,4 +1,5 @@
-// The library: a machine, what runs its processor, and its memory (the last also as `quire/memory`).
+// The library: a machine, what runs its processor, and its memory (the last also
+// as `quire/memory`).
 
 export { softwareAccelerator } from './accel/software/index.ts';
 export type { Accelerator, VCPU } from './cpu/vcpu.ts';

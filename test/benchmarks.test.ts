@@ -1,5 +1,5 @@
-// The parts of the comparisons that can be wrong without anyone noticing: what a mark is, which spans
-// are taken, and that the kernels do all their tests.
+// The parts of the comparisons that can be wrong without anyone noticing: what a mark is, which
+// spans are taken, and that the kernels do all their tests.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// How property tests take their seed and length: FUZZ_SEED repeats a run, FUZZ_RUNS makes it longer.
+// How property tests take their seed and length: FUZZ_SEED repeats a run,
+// FUZZ_RUNS makes it longer.
 
 /** fast-check's `seed` and `numRuns`; the seed is the environment's or of this moment. */
 export function fuzzOptions(defaultRuns: number): { seed: number; numRuns: number } {

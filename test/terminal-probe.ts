@@ -1,4 +1,5 @@
-// Run by cli-terminal.test.ts on a terminal of its own: takes it over, then leaves by the way named.
+// Run by cli-terminal.test.ts on a terminal of its own: takes it over, then
+// leaves by the way named.
 
 import { Terminal } from '../src/cli/terminal.ts';
 

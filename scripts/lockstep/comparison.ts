@@ -157,7 +157,9 @@ export class Comparison {
     return lines;
   }
 
-  /** QEMU does not set RF in the EFLAGS that a fault pushes (SDM volume 3, 17.3.1.1); one was read. */
+  /**
+   * QEMU does not set RF in the EFLAGS that a fault pushes (SDM volume 3, 17.3.1.1); one was read.
+   */
   #isFrameOfFault(): boolean {
     const { state } = this.#machine.vcpu;
     if (((state.eflags ^ this.#current.eflags) & ~RF) !== 0) return false;

@@ -1,5 +1,5 @@
-// The few packets of the GDB remote protocol that lockstep needs: break, continue, monitor commands.
-// GDB manual, appendix "GDB Remote Serial Protocol", sections "Overview" and "Packets".
+// The few packets of the GDB remote protocol that lockstep needs: break, continue, monitor
+// commands. GDB manual, appendix "GDB Remote Serial Protocol", sections "Overview" and "Packets".
 
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';

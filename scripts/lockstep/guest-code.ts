@@ -14,7 +14,9 @@ const CR4_PAE = 0x20;
 const LARGE = 0x80;
 const PRESENT = 1;
 
-/** Guest-physical address of `linear`, or undefined where nothing is mapped (SDM volume 3, 4.3–4.4). */
+/**
+ * Guest-physical address of `linear`, or undefined where nothing is mapped (SDM volume 3, 4.3–4.4).
+ */
 export function translate(machine: BareMachine, linear: number): number | undefined {
   const { state } = machine.vcpu;
   if ((state.cr0 & CR0_PG) === 0) return linear >>> 0;

@@ -1,5 +1,5 @@
-// A running QEMU that writes its registers before each instruction into a FIFO (`-d cpu` with single
-// stepping), and the reader of that: about 10^5 instructions a second.
+// A running QEMU that writes its registers before each instruction into a FIFO (`-d cpu` with
+// single stepping), and the reader of that: about 10^5 instructions a second.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
@@ -71,7 +71,8 @@ export class QEMUTrace {
     const directory = mkdtempSync(join(tmpdir(), 'quire-lockstep-'));
     const fifo = join(directory, 'log');
     execFileSync('mkfifo', [fifo]);
-    // QEMU opens the log when it starts. Both directions at first, or each side would wait for the other.
+    // QEMU opens the log when it starts. Both directions at first, or each side
+    // would wait for the other.
     const both = openSync(fifo, constants.O_RDWR);
     const port = await freePort();
     const command = [

@@ -1,5 +1,6 @@
 // QEMU's register dump, as `-d cpu` and `info registers` print it, in both directions of need: the
-// first lines of each instruction compared as bytes, and a whole dump parsed to move a machine over.
+// first lines of each instruction compared as bytes, and a whole dump parsed to
+// move a machine over.
 
 /** Registers in encoding order. */
 export const REGISTER_NAMES = ['EAX', 'ECX', 'EDX', 'EBX', 'ESP', 'EBP', 'ESI', 'EDI'] as const;

@@ -1,5 +1,5 @@
-// Takes x86 machine code apart: prefixes, opcode, ModRM, SIB, displacement, immediates. It knows the
-// table's notation and no engine. Intel SDM volume 2, chapter 2 "Instruction Format".
+// Takes x86 machine code apart: prefixes, opcode, ModRM, SIB, displacement, immediates. It knows
+// the table's notation and no engine. Intel SDM volume 2, chapter 2 "Instruction Format".
 
 import type { Row } from './instruction-table.ts';
 import {
@@ -278,7 +278,9 @@ export class Decoder {
   }
 }
 
-/** Where a general register lies in the state: AH CH DH BH are the second bytes of the first four. */
+/**
+ * Where a general register lies in the state: AH CH DH BH are the second bytes of the first four.
+ */
 export function registerOffset(number: number, size: number): number {
   if (size === 1) return GPR + (number & 3) * 8 + (number >> 2);
   return GPR + number * 8;

@@ -1,8 +1,8 @@
 // What an instruction's meaning is written against. An engine (interpreter, later translator)
 // implements Emitter; the rows in cpu/instructions/ call it and so say each meaning once.
 //
-// Integers: operands of 1, 2 and 4 bytes are i32, zero-extended; of 8 bytes i64. What is written may
-// have rubbish above the operand's size. MMX operands are i64, XMM operands v128.
+// Integers: operands of 1, 2 and 4 bytes are i32, zero-extended; of 8 bytes i64. What is written
+// may have rubbish above the operand's size. MMX operands are i64, XMM operands v128.
 //
 // Faults: a memory access that faults ends the instruction at once, inside the generated code. So a
 // row changes registers, flags and memory only after its last access that can fault. `modify` and
@@ -23,7 +23,9 @@ export interface Operand {
   write(value: Value): void;
   /** Reads, changes and writes back; a fault on the write comes before the read is used. */
   modify(change: (old: Value) => Value): void;
-  /** The first half of `modify`: the old value, with the write checked; then `write` cannot fault. */
+  /**
+   * The first half of `modify`: the old value, with the write checked; then `write` cannot fault.
+   */
   readForWrite(): Value;
   /** Effective address within the segment, i32 (LEA); memory operands only. */
   offset(): Value;
@@ -43,7 +45,9 @@ export interface Operand {
   room(offset: Value, isWrite: boolean): Value;
   /** Segment number (ES … GS) of a memory operand, i32. */
   segment(): Value;
-  /** Register number of a register operand, or of the reg field, i32 (x87 stack index for ST(i)). */
+  /**
+   * Register number of a register operand, or of the reg field, i32 (x87 stack index for ST(i)).
+   */
   index(): Value;
   /** The immediate, for I, J and A operands: sign- or zero-extended as the kind says, i32. */
   immediate(): Value;
@@ -74,7 +78,9 @@ export interface Emitter {
   loadState64(offset: number): Value;
   storeState64(offset: number, value: Value): void;
 
-  /** Memory at a linear address (from `Operand.linear` or a flat computation): size 1, 2, 4, 8, 16. */
+  /**
+   * Memory at a linear address (from `Operand.linear` or a flat computation): size 1, 2, 4, 8, 16.
+   */
   loadLinear(linear: Value, size: number): Value;
   storeLinear(linear: Value, size: number, value: Value): void;
   /** As `storeLinear` will, but reads the old value; after it the store cannot fault. */
@@ -83,8 +89,8 @@ export interface Emitter {
   segmentLinear(segment: number, offset: Value, size: number, isWrite: boolean): Value;
 
   /**
-   * Copies up to `bytes` from one linear address to another as ascending elements of `size` would be
-   * copied, if plain memory lies there. Cannot fault.
+   * Copies up to `bytes` from one linear address to another as ascending elements of `size` would
+   * be copied, if plain memory lies there. Cannot fault.
    * @returns how many bytes were copied: whole elements, possibly none; i32, pinned
    */
   copyRun(destination: Value, source: Value, bytes: Value, size: number): Value;

@@ -1,5 +1,5 @@
-// Emits the lazy arithmetic flags (flags.ts draws the two words): what each kind of operation stores,
-// and how each flag and condition is computed from that.
+// Emits the lazy arithmetic flags (flags.ts draws the two words): what each kind of operation
+// stores, and how each flag and condition is computed from that.
 
 import { type FunctionBuilder, i32, i64, type Value } from '../wasm/index.ts';
 import {

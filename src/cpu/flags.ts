@@ -47,7 +47,9 @@ function hasEvenParity(byte: number): boolean {
   return (bits & 1) === 0;
 }
 
-/** Arithmetic flags out of their lazy form; `resultLow` and `resultHigh` are FLAG_RESULT's halves. */
+/**
+ * Arithmetic flags out of their lazy form; `resultLow` and `resultHigh` are FLAG_RESULT's halves.
+ */
 export function arithmeticFlags(resultLow: number, resultHigh: number, aux: number): number {
   const carry = aux >>> 31;
   const overflow = carry ^ ((aux >>> 30) & 1);

@@ -6,8 +6,8 @@
 // NP, 66, F3, F2 are mandatory prefixes; a row without one takes any.
 //
 // Operands: E G M R I J O X Y S C D P Q N V W U A as in appendix A, with widths b w d q v z y dq ps
-// pd ss sd p t; Z is the register in the low opcode bits; sIb is a byte sign-extended to the operand
-// size; AL CL DX eAX 1 are themselves; STi is ST(i) in the low ModRM bits.
+// pd ss sd p t; Z is the register in the low opcode bits; sIb is a byte sign-extended to the
+// operand size; AL CL DX eAX 1 are themselves; STi is ST(i) in the low ModRM bits.
 
 import type { Emitter, Operand } from './emitter.ts';
 

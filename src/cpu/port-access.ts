@@ -1,4 +1,5 @@
-// IN and OUT: who may, and the access itself. Intel SDM volume 1, section 19.5 "Protected-Mode I/O".
+// IN and OUT: who may, and the access itself. Intel SDM volume 1, section 19.5
+// "Protected-Mode I/O".
 
 import type { AddressSpace } from '../memory/address-space.ts';
 import { VECTOR_GP } from './control-bits.ts';

@@ -1,13 +1,14 @@
 // The system half of the processor, tied together: what instruction rows and run loops call.
-// Every method takes and returns plain numbers and booleans, and never throws for what a guest does.
+// Every method takes and returns plain numbers and booleans, and never throws
+// for what a guest does.
 //
 // Contract with an engine:
 // - Before a call EIP is the current instruction, NEXT_EIP the one behind it.
 // - A method that faults records the exception and changes nothing else; the run loop then calls
 //   deliverPendingException(), EIP still at the instruction.
 // - A method that transfers control sets EIP and asks for ATTENTION_JUMP.
-// - INTERRUPT_SHADOW is 1 behind STI, 2 behind a load of SS. While it is not 0 the run loop takes no
-//   interrupt: it sets it to 0, runs one instruction, and looks again.
+// - INTERRUPT_SHADOW is 1 behind STI, 2 behind a load of SS. While it is not 0 the run loop takes
+//   no interrupt: it sets it to 0, runs one instruction, and looks again.
 // - While debug.needsStepping the run loop goes one instruction at a time, with
 //   debug.beforeInstruction(linear) and debug.afterInstruction() around each; otherwise it calls
 //   debug.afterInstruction() once per ATTENTION_EVENT.
@@ -98,7 +99,9 @@ export class Processor {
     this.synchronize();
   }
 
-  /** After state was written from outside: recomputes what follows from it, forgets translations. */
+  /**
+   * After state was written from outside: recomputes what follows from it, forgets translations.
+   */
   synchronize(): void {
     for (let segment = 0; segment < 8; segment++) this.segmentation.updateSpans(segment);
     this.segmentation.updateMode();

@@ -1,5 +1,5 @@
-// The processor's architectural state as TypeScript sees it: views and accessors over the state area
-// that generated code works on. There is no second copy. Values of 32-bit modes are `number`,
+// The processor's architectural state as TypeScript sees it: views and accessors over the state
+// area that generated code works on. There is no second copy. Values of 32-bit modes are `number`,
 // unsigned; the upper halves of 64-bit slots are written as zero.
 
 import { arithmeticFlags, auxOfFlags, FLAG_ZF, FLAGS_ARITHMETIC, FLAGS_FIXED } from './flags.ts';

@@ -44,7 +44,9 @@ export interface VCPU {
    * Never throws for what a guest does.
    */
   run(instructionBudget: number): RunExit;
-  /** Makes `run` return, or look at interrupts, before the next instruction. Callable inside run. */
+  /**
+   * Makes `run` return, or look at interrupts, before the next instruction. Callable inside run.
+   */
   requestEvent(): void;
   /** Makes a `run` that is under way come back with kind 'budget' after this instruction. */
   requestStop(): void;

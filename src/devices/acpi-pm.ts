@@ -1,6 +1,7 @@
 // ACPI power management of the PIIX4: PM1 events and control, the PM timer, general-purpose events,
-// and the command port that turns ACPI on. 82371AB (PIIX4) data sheet, section 7.2 "Power Management
-// I/O Space Registers"; ACPI specification 1.0b, chapter 4 "ACPI Hardware Specification".
+// and the command port that turns ACPI on. 82371AB (PIIX4) data sheet, section
+// 7.2 "Power Management I/O Space Registers"; ACPI specification 1.0b, chapter 4
+// "ACPI Hardware Specification".
 
 import { type IRQLine, NO_LINE, type VirtualClock, type VirtualTimer } from '../base/device.ts';
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';

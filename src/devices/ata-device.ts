@@ -1,5 +1,5 @@
-// One device on an ATA channel, whatever its commands: task file, data transfers by the processor or
-// by bus-master DMA, and the request to the drive's medium. ATA/ATAPI-6 (T13/1410D), sections 7
+// One device on an ATA channel, whatever its commands: task file, data transfers by the processor
+// or by bus-master DMA, and the request to the drive's medium. ATA/ATAPI-6 (T13/1410D), sections 7
 // "Interface register definitions" and 9 "Protocol".
 
 import {
@@ -71,7 +71,9 @@ function powerOnState() {
 
 type DeviceState = ReturnType<typeof powerOnState>;
 
-/** What a kind of device makes of its commands. All are called with BSY and DRQ clear, or BSY set. */
+/**
+ * What a kind of device makes of its commands. All are called with BSY and DRQ clear, or BSY set.
+ */
 export interface ATACommandSet extends Savable {
   /** Signature in LBA Mid and High: section 9.12, "Signature and persistence". */
   readonly signature: { readonly lbaMid: number; readonly lbaHigh: number };

@@ -110,8 +110,8 @@ export class BusMasterIDE implements Savable {
   }
 
   /**
-   * Moves bytes, from the first on; returns how many: none while it is not started or goes the other
-   * way, fewer if the table ends.
+   * Moves bytes, from the first on; returns how many: none while it is not started or goes the
+   * other way, fewer if the table ends.
    */
   transfer(bytes: Uint8Array, isToMemory: boolean): number {
     const s = this.state;

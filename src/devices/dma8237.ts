@@ -5,7 +5,9 @@
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';
 
 const CHANNEL_COUNT = 4;
-/** Registers 8–15: status/command, request, single mask, mode, flip-flop, clear, mask, all masks. */
+/**
+ * Registers 8–15: status/command, request, single mask, mode, flip-flop, clear, mask, all masks.
+ */
 const COMMAND = 8;
 const REQUEST = 9;
 const SINGLE_MASK = 10;

@@ -1,7 +1,7 @@
 // The chip set's PCI functions without registers elsewhere: 82441FX host bridge, PIIX3's ISA bridge
 // and PIIX4's power management. 82441FX (PMC) data sheet (290549-001), section 3.2; 82371SB (PIIX3)
-// data sheet, section 2.2; 82371AB (PIIX4) data sheet, section 7.1 "Power Management PCI Configuration
-// Registers".
+// data sheet, section 2.2; 82371AB (PIIX4) data sheet, section 7.1 "Power
+// Management PCI Configuration Registers".
 
 import {
   PCI_COMMAND,

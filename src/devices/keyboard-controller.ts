@@ -99,8 +99,8 @@ export class KeyboardController implements Savable {
   }
 
   /**
-   * Bytes of keys, in scan code set 2, as a keyboard sends them. They are dropped while the guest has
-   * turned scanning off or does not read.
+   * Bytes of keys, in scan code set 2, as a keyboard sends them. They are dropped while the guest
+   * has turned scanning off or does not read.
    */
   sendKeys(bytes: readonly number[]): void {
     if (!this.keyboard.state.isScanning) return;

@@ -1,6 +1,6 @@
-// PCI configuration space: one function's 256 bytes, and the host bridge's configuration mechanism #1
-// that leads to them. PCI Local Bus Specification 2.1, sections 3.2.2.3.2 "Configuration Mechanism
-// #1" and 6.1 "Configuration Space Organization".
+// PCI configuration space: one function's 256 bytes, and the host bridge's configuration mechanism
+// #1 that leads to them. PCI Local Bus Specification 2.1, sections 3.2.2.3.2 "Configuration
+// Mechanism #1" and 6.1 "Configuration Space Organization".
 
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';
 

@@ -1,5 +1,5 @@
-// PCI interrupt router of the PIIX3: lines PIRQ A–D, each led to an ISA interrupt by a register of the
-// ISA bridge. 82371SB (PIIX3) data sheet (290550), section 2.2.8 "PIRQRC[A:D]".
+// PCI interrupt router of the PIIX3: lines PIRQ A–D, each led to an ISA interrupt by a register of
+// the ISA bridge. 82371SB (PIIX3) data sheet (290550), section 2.2.8 "PIRQRC[A:D]".
 
 import { type IRQLine, NO_LINE } from '../base/device.ts';
 import type { PCIFunction } from './pci-config.ts';
@@ -13,7 +13,9 @@ const PIRQ_IRQ = 0x0f;
 const ROUTABLE_IRQS = 0xdef8;
 const DEVICE_COUNT = 32;
 
-/** Which PIRQ (0–3) pin `pin` (0 for INTA#) of PCI device `device` is wired to on an i440FX board. */
+/**
+ * Which PIRQ (0–3) pin `pin` (0 for INTA#) of PCI device `device` is wired to on an i440FX board.
+ */
 export function pirqOf(device: number, pin: number): number {
   return (device - 1 + pin) & 3;
 }

@@ -1,8 +1,9 @@
 // The saved state of a component: a list of its fields with numbers and versions, so that a state
 // written today is understood, or refused with a reason, by every later release.
 //
-// A section holds values by field number, never by position. An absent field of a newer version than
-// the section's keeps its power-on value; any other absent field, and any unknown one, is an error.
+// A section holds values by field number, never by position. An absent field of a
+// newer version than the section's keeps its power-on value; any other absent
+// field, and any unknown one, is an error.
 
 /** Value ranges that a field may have. `time` is virtual ns, Infinity where there is none. */
 export type FieldType = 'u8' | 'u16' | 'u32' | 'i32' | 'count' | 'time' | 'boolean';
@@ -127,7 +128,9 @@ export class StateSchema<S extends { [K in keyof S]: StateValue }> {
     }
   }
 
-  /** Declared fields of `state`'s keys that the schema lacks: for tests, as types cover the rest. */
+  /**
+   * Declared fields of `state`'s keys that the schema lacks: for tests, as types cover the rest.
+   */
   undeclared(state: S): string[] {
     return Object.keys(state).filter((key) => !(key in this.fields));
   }

@@ -1,5 +1,6 @@
-// What a keyboard controller makes of scan code set 2 while translation is on (command byte, XLATE).
-// IBM PC AT Technical Reference (6280070), "Keyboard Controller", scan code translation table.
+// What a keyboard controller makes of scan code set 2 while translation is on
+// (command byte, XLATE). IBM PC AT Technical Reference (6280070), "Keyboard
+// Controller", scan code translation table.
 
 /** Set 1 code by set 2 code, 0x00–0x7f. */
 const TRANSLATION = Uint8Array.of(

@@ -1,5 +1,6 @@
-// SMBus host controller of the PIIX4, with nothing on its bus: every transfer ends without an answer.
-// 82371AB (PIIX4) data sheet (290562), section 7.3 "System Management Bus I/O Space Registers".
+// SMBus host controller of the PIIX4, with nothing on its bus: every transfer
+// ends without an answer. 82371AB (PIIX4) data sheet (290562), section 7.3
+// "System Management Bus I/O Space Registers".
 
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';
 

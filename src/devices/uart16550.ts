@@ -1,8 +1,9 @@
 // 16550A UART. National Semiconductor PC16550D data sheet (June 1995), sections 8.0 "Registers" and
-// 8.4 "FIFO Control Register"; that OUT 2 opens the interrupt is the PC's wiring: IBM PC AT Technical
-// Reference, "Serial/Parallel Adapter".
+// 8.4 "FIFO Control Register"; that OUT 2 opens the interrupt is the PC's wiring: IBM PC AT
+// Technical Reference, "Serial/Parallel Adapter".
 //
-// A byte is transmitted at once: THRE falls and rises within the write, and its interrupt comes anew.
+// A byte is transmitted at once: THRE falls and rises within the write, and its
+// interrupt comes anew.
 
 import { type IRQLine, NO_LINE, type VirtualClock, type VirtualTimer } from '../base/device.ts';
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';

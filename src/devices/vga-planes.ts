@@ -1,6 +1,6 @@
-// What the graphics controller does between the processor and the four planes: IBM VGA XGA Technical
-// Reference, "Graphics Controller Registers". The four planes' bytes at one address are one word of
-// 32 bits, plane 0 lowest; so are the latches.
+// What the graphics controller does between the processor and the four planes: IBM VGA XGA
+// Technical Reference, "Graphics Controller Registers". The four planes' bytes at one address are
+// one word of 32 bits, plane 0 lowest; so are the latches.
 
 import {
   GR_BIT_MASK,

@@ -1,5 +1,5 @@
-// Video memory as a picture. Only lines whose pages changed are drawn again: the pages come from the
-// VGA client of the dirty bytes, whoever wrote them.
+// Video memory as a picture. Only lines whose pages changed are drawn again: the pages come from
+// the VGA client of the dirty bytes, whoever wrote them.
 
 import type { VGA } from './vga.ts';
 import { attributePixels, BLACK, dacPixels } from './vga-colors.ts';

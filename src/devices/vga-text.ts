@@ -13,7 +13,9 @@ import {
   CURSOR_OFF,
 } from './vga-registers.ts';
 
-/** Characters and attributes, row by row; `codes` are of the character generator (code page 437). */
+/**
+ * Characters and attributes, row by row; `codes` are of the character generator (code page 437).
+ */
 export interface TextScreen {
   readonly columns: number;
   readonly rows: number;

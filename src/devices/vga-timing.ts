@@ -73,7 +73,9 @@ export function frameTiming(misc: number, sequencer: Uint8Array, crtc: Uint8Arra
   return { frameNs, lineNs, lineCount, shownLines, shownPart, retraceStart, retraceLines };
 }
 
-/** Input status register 1 at virtual time `nowNs`: bit 0 not displaying, bit 3 vertical retrace. */
+/**
+ * Input status register 1 at virtual time `nowNs`: bit 0 not displaying, bit 3 vertical retrace.
+ */
 export function beamStatus(timing: FrameTiming, nowNs: number): number {
   const inFrame = nowNs % timing.frameNs;
   const line = Math.floor(inFrame / timing.lineNs);

@@ -1,9 +1,9 @@
 // The VGA: its registers by port, and its memory as the processor sees it through the window at
 // 0xa0000. IBM VGA XGA Technical Reference (1992), chapter 2 "VGA Function".
 //
-// Video memory is `vram`: plane p's byte at offset o is byte 4·o + p, as the planes lie side by side
-// behind a bus of 32 bits. While the Bochs interface has a mode of 8 bits a pixel or more, memory is
-// plain bytes instead, in the window and in the linear framebuffer.
+// Video memory is `vram`: plane p's byte at offset o is byte 4·o + p, as the planes lie side by
+// side behind a bus of 32 bits. While the Bochs interface has a mode of 8 bits a pixel or more,
+// memory is plain bytes instead, in the window and in the linear framebuffer.
 
 import type { VirtualClock } from '../base/device.ts';
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';

@@ -1,6 +1,6 @@
 // The i440FX and PIIX of a PC: host bridge with its memory map, PCI bus, interrupt router, power
-// management, reset control, and their ports. 82441FX (PMC) data sheet (290549), 82371SB (PIIX3) data
-// sheet (290550), 82371AB (PIIX4) data sheet (290562).
+// management, reset control, and their ports. 82441FX (PMC) data sheet (290549), 82371SB (PIIX3)
+// data sheet (290550), 82371AB (PIIX4) data sheet (290562).
 
 import type { IRQLine, VirtualClock } from '../base/device.ts';
 import { ACPI_PM_BYTES, ACPIPM, PM_TIMER } from '../devices/acpi-pm.ts';

@@ -1,5 +1,6 @@
-// A machine's virtual time: it follows the host's while the machine runs and stands still while it is
-// paused. Timers and the time-stamp counter go by it; nothing else in a machine reads a host clock.
+// A machine's virtual time: it follows the host's while the machine runs and stands
+// still while it is paused. Timers and the time-stamp counter go by it; nothing
+// else in a machine reads a host clock.
 
 import type { VirtualClock, VirtualTimer } from '../base/device.ts';
 import { TimerQueue } from '../base/timer-queue.ts';
@@ -42,8 +43,8 @@ export class MachineClock implements VirtualClock {
 
   /**
    * Time goes no further than `ns` until this is called again. A host that stalls (another program
-   * has its processor) is not time in which the guest ran: without a limit it would lose timer ticks
-   * and, as Linux does, distrust its clocks.
+   * has its processor) is not time in which the guest ran: without a limit it would lose timer
+   * ticks and, as Linux does, distrust its clocks.
    */
   limit(ns: number): void {
     this.nowNs();

@@ -1,5 +1,5 @@
-// Types for those who have no keyboard: chords, one after the other, each held for a while of virtual
-// time, so that a guest that polls sees every one.
+// Types for those who have no keyboard: chords, one after the other, each held for a while of
+// virtual time, so that a guest that polls sees every one.
 
 import type { VirtualClock, VirtualTimer } from '../base/device.ts';
 import { pressBytes, releaseBytes } from '../devices/key-codes.ts';

@@ -1,6 +1,6 @@
 // What the processor sees where: RAM below and above the PCI hole, the bus behind it, and the host
-// bridge's shadowing (PAM) and SMRAM. 82441FX (PMC) data sheet (290549), sections 3.2.19 "PAM", 3.2.24
-// "SMRAM" and 4.1 "System Address Map".
+// bridge's shadowing (PAM) and SMRAM. 82441FX (PMC) data sheet (290549), sections 3.2.19 "PAM",
+// 3.2.24 "SMRAM" and 4.1 "System Address Map".
 //
 //   system ─ ram-below-4g, ram-above-4g     0   RAM
 //          ─ pam-pci, pam-ram, pam-write    1   one of them, or none of RAM's own, for each segment

@@ -11,8 +11,8 @@ import { transaction } from '../memory/transaction.ts';
 const BASE_ADDRESS_PRIORITY = 1;
 
 /**
- * Bus 0. `memory` is what the processor sees where there is no RAM; regions at fixed addresses, such
- * as the VGA window, are added to it directly, and those behind base addresses by `map…`.
+ * Bus 0. `memory` is what the processor sees where there is no RAM; regions at fixed addresses,
+ * such as the VGA window, are added to it directly, and those behind base addresses by `map…`.
  */
 export class PCIBus {
   readonly config = new PCIConfigMechanism();

@@ -21,7 +21,9 @@ export class SlicePlanner {
     return this.#sliceNs;
   }
 
-  /** Instructions for the next slice. @param untilTimerNs time left to the next timer, or Infinity */
+  /**
+   * Instructions for the next slice. @param untilTimerNs time left to the next timer, or Infinity
+   */
   budget(untilTimerNs: number): number {
     this.#sliceNs = Math.max(SLICE_NS_MIN, Math.min(SLICE_NS, untilTimerNs));
     const count = Math.round(this.#sliceNs * this.#instructionsPerNs);

@@ -1,5 +1,6 @@
 // The operations of WebAssembly that take and give values: one row each, with encoding and types.
-// WebAssembly Core Specification, sections 5.4.5 "Numeric Instructions", 5.4.6 "Vector Instructions".
+// WebAssembly Core Specification, sections 5.4.5 "Numeric Instructions", 5.4.6
+// "Vector Instructions".
 
 /** A type of value; `V` in a signature below is v128, `i` i32, `I` i64, `f` f32, `F` f64. */
 export type ValueType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';

@@ -1,5 +1,5 @@
-// The part of the WebAssembly JavaScript interface that the core uses. lib ES2023 has none of it, and
-// the core compiles without platform types. WebAssembly JavaScript Interface, sections 5.1–5.5.
+// The part of the WebAssembly JavaScript interface that the core uses. lib ES2023 has none of it,
+// and the core compiles without platform types. WebAssembly JavaScript Interface, sections 5.1–5.5.
 
 declare namespace WebAssembly {
   class Memory {

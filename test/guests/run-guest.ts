@@ -72,7 +72,9 @@ export function runInQEMU(program: string, cpu: string): string {
   return output;
 }
 
-/** Copies an ELF32 file's loadable segments into `ram`; returns the entry (System V ABI, chapter 5). */
+/**
+ * Copies an ELF32 file's loadable segments into `ram`; returns the entry (System V ABI, chapter 5).
+ */
 function loadELF(ram: Uint8Array, file: Buffer): number {
   const count = file.readUInt16LE(44);
   const table = file.readUInt32LE(28);
@@ -85,7 +87,9 @@ function loadELF(ram: Uint8Array, file: Buffer): number {
   return file.readUInt32LE(24);
 }
 
-/** Serial output on a bare machine, with the reason at its end if it stopped before its last line. */
+/**
+ * Serial output on a bare machine, with the reason at its end if it stopped before its last line.
+ */
 export function runInQuire(program: string, accelerator: Accelerator): string {
   const machine = createBareMachine(accelerator, MEMORY_MIB << 20);
   let output = '';

@@ -1,5 +1,6 @@
 // The conformance suite of an accelerator against the host's own processor: for each instruction
-// form random cases, compared bit for bit. `testAccelerator` is called by a test file per accelerator.
+// form random cases, compared bit for bit. `testAccelerator` is called by a test
+// file per accelerator.
 
 import { expect, test } from 'vitest';
 import type { Accelerator } from '../../src/cpu/vcpu.ts';

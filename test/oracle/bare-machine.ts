@@ -1,5 +1,6 @@
-// The least machine around a processor: RAM from address 0, ports and the rest unassigned, interrupts
-// only when a test raises one. Used by the oracles, which compare processors and not chips.
+// The least machine around a processor: RAM from address 0, ports and the rest
+// unassigned, interrupts only when a test raises one. Used by the oracles, which
+// compare processors and not chips.
 
 import { STATE_BYTES } from '../../src/cpu/state-layout.ts';
 import type { Accelerator, CPUWiring, VCPU } from '../../src/cpu/vcpu.ts';

@@ -84,7 +84,9 @@ const MANY_ACCESSES =
 const ESP = 4;
 const COUNT = RECORD_GPR + 4;
 
-/** Cases in which the manuals do not say which of several faults comes first, or whether one does. */
+/**
+ * Cases in which the manuals do not say which of several faults comes first, or whether one does.
+ */
 function isFaultOrderFree(c: GeneratedCase, native: DataView, quire: DataView): boolean {
   const { mnemonic, options } = c.form;
   const bothFault = [native, quire].every((v) => v.getUint32(RESULT_VECTOR, true) !== NO_VECTOR);

@@ -122,7 +122,8 @@ const GENERATED = [
     .split(',')
     .flatMap((entry) => {
       const [at, mnemonic] = entry.split(' ');
-      // The low unpacks read only half of a memory operand: 32 bits, and 128 for XMM (SDM "PUNPCKL…").
+      // The low unpacks read only half of a memory operand: 32 bits, and 128 for
+      // XMM (SDM "PUNPCKL…").
       const source = mnemonic!.startsWith('PUNPCKL') ? 'Qd' : 'Qq';
       return [
         `0F ${at} | ${mnemonic} | Pq,${source} | mmx`,

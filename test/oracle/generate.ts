@@ -76,7 +76,8 @@ function accessAddress(
 ): number {
   const window = base + WINDOW_OFFSET;
   const room = WINDOW_BYTES - Math.min(sizeBytes, WINDOW_BYTES);
-  // What a form prepares must be read from the window: half a prepared branch target leads anywhere.
+  // What a form prepares must be read from the window: half a prepared branch
+  // target leads anywhere.
   const kind = isSettled ? 3 + random.below(37) : random.below(40);
   if (kind === 0) return base + random.below(PAGE_BYTES - sizeBytes); // Mostly outside the window.
   if (kind === 1) return base - 1 - random.below(sizeBytes + 4); // Begins before the page.

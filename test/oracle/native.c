@@ -11,9 +11,9 @@
  *        52 u16 DS ES FS GS  60 u32 hash of the data page outside the window
  *        64 u8[512] FXSAVE image  576 u8[256] data window
  *
- * Memory: two code pages filled with INT3, one data page whose last 256 bytes are the window, and the
- * same data page again below 64 KiB (for 16-bit addressing) if the kernel allows it. The neighbours
- * of all three are not mapped. Built with: gcc -m32 -static -no-pie -O1.
+ * Memory: two code pages filled with INT3, one data page whose last 256 bytes are the window, and
+ * the same data page again below 64 KiB (for 16-bit addressing) if the kernel allows it. The
+ * neighbours of all three are not mapped. Built with: gcc -m32 -static -no-pie -O1.
  */
 #define _GNU_SOURCE
 #include <signal.h>

@@ -41,7 +41,9 @@ function writeNumber(current: MutableCase, linear: number, value: number, sizeBy
   }
 }
 
-/** Settles registers before the ModRM byte is chosen. `wanted` is where memory shall be accessed. */
+/**
+ * Settles registers before the ModRM byte is chosen. `wanted` is where memory shall be accessed.
+ */
 export function beforeEncoding(current: MutableCase, wanted: number): void {
   const { random, view, pinned, form } = current;
   switch (form.settings.get('prepare')) {

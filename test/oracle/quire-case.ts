@@ -91,7 +91,9 @@ const USER = 4;
 const ACCESSED_AND_DIRTY = 0x60;
 const INT3 = 0xcc;
 const HLT = 0xf4;
-/** PE, MP, ET, NE, WP, AM, PG: as Linux has them (SDM volume 3, 2.5). AM does nothing without AC. */
+/**
+ * PE, MP, ET, NE, WP, AM, PG: as Linux has them (SDM volume 3, 2.5). AM does nothing without AC.
+ */
 const CR0_VALUE = 0x8005_0033;
 /** OSFXSR and OSXMMEXCPT. */
 const CR4_VALUE = 0x600;

@@ -1,5 +1,5 @@
-// The binary form of one case and of its result: what test/oracle/native.c reads and writes, and the
-// one memory layout both processors have. Little-endian, RECORD_BYTES each:
+// The binary form of one case and of its result: what test/oracle/native.c reads and writes, and
+// the one memory layout both processors have. Little-endian, RECORD_BYTES each:
 //
 //   case    0 u8 length  1 u8[15] code  16 u32[8] EAX ECX EDX EBX ESP EBP ESI EDI  48 u32 EFLAGS
 //           52 u32 offset of the instruction in the code area  56 u32 OPTION_ bits

@@ -1,5 +1,6 @@
 // Which flags an instruction leaves undefined, so that two processors may differ there. Each entry
-// is the section "Flags Affected" (or "FPU Flags Affected") of the instruction in Intel SDM volume 2.
+// is the section "Flags Affected" (or "FPU Flags Affected") of the instruction
+// in Intel SDM volume 2.
 
 import { register } from './encoding.ts';
 import type { GeneratedCase } from './generate.ts';

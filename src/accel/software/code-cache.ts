@@ -153,7 +153,8 @@ export class CodeCache {
   }
 
   /**
-   * Decodes one instruction from bytes outside any page into `record`, with the next record leaving.
+   * Decodes one instruction from bytes outside any page into `record`, with the
+   * next record leaving.
    * @returns DECODE_OK, DECODE_SHORT if `size` bytes are not enough, or why it faults
    */
   decodeIsolated(bytes: Uint8Array, size: number, mode: number, record: number): number {

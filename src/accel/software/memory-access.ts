@@ -186,7 +186,8 @@ function emitSlowStore(site: AccessSite, linear: Value, size: number, pinned: Va
 
 /**
  * (linear, size) → byte address in the buffer if a plain store may be made there although the row
- * says NOTDIRTY: only because the page holds code, and none on the lines that are stored to. Else 0.
+ * says NOTDIRTY: only because the page holds code, and none on the lines that
+ * are stored to. Else 0.
  */
 const lineAddress: SharedFunction = {
   name: 'lineAddress',

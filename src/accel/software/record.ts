@@ -4,8 +4,9 @@
 //   3 u8 reg      4 u8 base or rm      5 u8 index      6 u8 scale      7 u8 segment × 32
 //   8 u32 displacement, or offset of a far pointer              12 u32 immediate
 //
-// A page has a record for each byte offset, 16 bytes apart, so that record and EIP differ by a shift
-// and a bias; one more behind the last leaves the page. Registers are offsets into the state area.
+// A page has a record for each byte offset, 16 bytes apart, so that record and EIP
+// differ by a shift and a bias; one more behind the last leaves the page.
+// Registers are offsets into the state area.
 
 export const RECORD_HANDLER = 0;
 export const RECORD_LENGTH = 2;

@@ -1,5 +1,5 @@
-// Runs of REP MOVS and REP STOS at memory speed: as many bytes as lie in the pages at hand, if their
-// TLB rows allow plain access. Otherwise zero, and the instruction moves a single element.
+// Runs of REP MOVS and REP STOS at memory speed: as many bytes as lie in the pages at hand, if
+// their TLB rows allow plain access. Otherwise zero, and the instruction moves a single element.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import { TLB_BASE } from '../../cpu/state-layout.ts';

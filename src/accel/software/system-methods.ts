@@ -1,5 +1,5 @@
-// The methods that instruction rows call by name: Processor's, and those of the x87 room. They become
-// imports of the interpreter's module; arguments are i32, results i32 (nothing counts as 0).
+// The methods that instruction rows call by name: Processor's, and those of the x87 room. They
+// become imports of the interpreter's module; arguments are i32, results i32 (nothing counts as 0).
 
 import { Processor } from '../../cpu/processor.ts';
 import { CPUState } from '../../cpu/state.ts';

@@ -1,6 +1,7 @@
-// One writer for an image: a lock file beside it that says who. Node has no flock(), and the packages
-// that bring one are built natively. The file is made with its content in place, by link(), and is
-// stale when its process is gone; process ids are reused, so the process's start time counts, too.
+// One writer for an image: a lock file beside it that says who. Node has no flock(), and
+// the packages that bring one are built natively. The file is made with its content in
+// place, by link(), and is stale when its process is gone; process ids are reused, so
+// the process's start time counts, too.
 
 import { createHash, randomUUID } from 'node:crypto';
 import {
@@ -77,7 +78,9 @@ export function checkUnlocked(path: string): void {
   }
 }
 
-/** Beside the file that all names of it lead to; else, where that cannot be written, by its inode. */
+/**
+ * Beside the file that all names of it lead to; else, where that cannot be written, by its inode.
+ */
 function lockPaths(path: string): readonly string[] {
   const real = realpathSync(path);
   const { dev, ino } = statSync(real, { bigint: true });

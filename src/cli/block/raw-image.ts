@@ -1,8 +1,8 @@
 // A raw image file as a block device. One request at a time reaches the file, in the order in which
 // they were made; a flush is fsync; nothing is cached here.
 //
-// A file whose length is not whole sectors reads as zeros behind its end; a write to that last sector
-// makes the file longer, so that nothing the guest was told is kept gets lost.
+// A file whose length is not whole sectors reads as zeros behind its end; a write to that last
+// sector makes the file longer, so that nothing the guest was told is kept gets lost.
 
 import { randomUUID } from 'node:crypto';
 import {

@@ -1,6 +1,6 @@
-// `--display terminal`: the guest's screen on the terminal's other buffer, and typed keys as those of
-// a PC keyboard. The terminal is as it was on every way out. XTerm Control Sequences, "The Alternate
-// Screen Buffer".
+// `--display terminal`: the guest's screen on the terminal's other buffer, and typed keys as
+// those of a PC keyboard. The terminal is as it was on every way out. XTerm Control
+// Sequences, "The Alternate Screen Buffer".
 
 import type { Screen } from '../../machine/screen.ts';
 import { terminalChords } from './terminal-keys.ts';

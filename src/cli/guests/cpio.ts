@@ -1,9 +1,10 @@
 // An archive in the "newc" form of cpio, which is what Linux unpacks as its first root file system.
 // Linux documentation, "initramfs buffer format". Needs neither root nor a cpio program.
 //
-// Entry: 110 bytes of ASCII (magic "070701" and thirteen numbers of eight hexadecimal digits: inode,
-// mode, uid, gid, links, mtime, size, device major and minor, rdev major and minor, length of the
-// name with its zero, checksum), the name, zeros to a multiple of four, the body, zeros again.
+// Entry: 110 bytes of ASCII (magic "070701" and thirteen numbers of eight hexadecimal
+// digits: inode, mode, uid, gid, links, mtime, size, device major and minor, rdev
+// major and minor, length of the name with its zero, checksum), the name, zeros to a
+// multiple of four, the body, zeros again.
 
 const MAGIC = '070701';
 const TRAILER = 'TRAILER!!!';

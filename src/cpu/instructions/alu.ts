@@ -98,7 +98,8 @@ row('84', 'TEST', 'Eb,Gb', test);
 row('85', 'TEST', 'Ev,Gv', test);
 row('A8', 'TEST', 'AL,Ib', test);
 row('A9', 'TEST', 'eAX,Iz', test);
-// Digit 1 is not in Intel's table; every processor takes it as TEST (AMD64 APM volume 3, table A-6).
+// Digit 1 is not in Intel's table; every processor takes it as TEST (AMD64 APM
+// volume 3, table A-6).
 for (const digit of [0, 1]) {
   row(`F6 /${digit}`, 'TEST', 'Eb,Ib', test);
   row(`F7 /${digit}`, 'TEST', 'Ev,Iz', test);

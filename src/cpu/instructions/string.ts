@@ -117,8 +117,8 @@ const outs: Element = (e, source) => {
 };
 
 /**
- * REP MOVS: a run of elements at once where plain memory allows it and DF is clear, else one. Either
- * way the registers tell exactly what is done when an interrupt or a fault comes between.
+ * REP MOVS: a run of elements at once where plain memory allows it and DF is clear, else one.
+ * Either way the registers tell exactly what is done when an interrupt or a fault comes between.
  */
 const repMovs: Meaning = (e, destination, source) => {
   const { size } = destination!;

@@ -1,5 +1,5 @@
-// What a storage device reads and writes: a run of 512-byte sectors that somebody else keeps. Errors
-// are values, for a full or broken host disk is the guest's news and no exception of ours.
+// What a storage device reads and writes: a run of 512-byte sectors that somebody else keeps.
+// Errors are values, for a full or broken host disk is the guest's news and no exception of ours.
 
 /** Unit of every sector number here, whatever the sector size of the guest's device. */
 export const SECTOR_BYTES = 512;

@@ -1,9 +1,9 @@
-// A drive as a storage chip has it: a place for a medium, and requests whose ends come back in virtual
-// time, between two guest instructions, in the order in which they were made.
+// A drive as a storage chip has it: a place for a medium, and requests whose ends come back in
+// virtual time, between two guest instructions, in the order in which they were made.
 //
 // A chip keeps what it asked for in its saved state and asks again after a restore, for a request
-// under way is the host's and is not saved. A paused machine's time stands still, so no request ends
-// in it.
+// under way is the host's and is not saved. A paused machine's time stands
+// still, so no request ends in it.
 
 import type { VirtualClock, VirtualTimer } from '../../base/device.ts';
 import type { BlockDevice, BlockDone, BlockError } from './block-device.ts';
@@ -111,7 +111,9 @@ export class Drive {
     this.#request(done, (medium, end) => medium.flush(end));
   }
 
-  /** Forgets who waits: for resets, and before a restore. What was begun takes effect all the same. */
+  /**
+   * Forgets who waits: for resets, and before a restore. What was begun takes effect all the same.
+   */
   cancel(): void {
     for (const request of this.#requests) request.isCancelled = true;
     this.#requests = [];

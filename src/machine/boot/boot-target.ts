@@ -62,7 +62,9 @@ const CR0_PE = 0x01;
 /** Keeps the reset value of ET; caches on, as firmware leaves them. */
 const CR0_ET = 0x10;
 const EFLAGS_RESET = 0x02;
-/** Descriptor bits 40–55 of flat segments: code execute/read, data read/write; accessed, 32 bits. */
+/**
+ * Descriptor bits 40–55 of flat segments: code execute/read, data read/write; accessed, 32 bits.
+ */
 const FLAT_CODE = 0xc09b;
 const FLAT_DATA = 0xc093;
 const GPR_EAX = 0;
@@ -70,7 +72,9 @@ const GPR_EBX = 3;
 const GPR_ESP = 4;
 const GPR_ESI = 6;
 
-/** A global descriptor table with flat code at 0x10 and flat data at 0x18 (and 0x08, the same code). */
+/**
+ * A global descriptor table with flat code at 0x10 and flat data at 0x18 (and 0x08, the same code).
+ */
 export const FLAT_GDT = Uint8Array.of(
   ...[0, 0, 0, 0, 0, 0, 0, 0],
   ...[0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0],
