@@ -45,7 +45,11 @@ const OPTIONS: readonly Option[] = [
   { names: ['quick'], summary: 'Short loops: shows only that everything runs' },
 ];
 
-function parseTests(text: string): string[] {
+/**
+ * Letters of tests, in the order in which they run.
+ * @throws {UsageError} if there is no such test
+ */
+export function parseTests(text: string): string[] {
   if (text === 'none') return [];
   const letters = [...text.replaceAll(',', '')];
   const unknown = letters.find((letter) => !(letter in TESTS));
@@ -72,8 +76,14 @@ function multibootJob(kernelPath: string): Job {
   };
 }
 
-function bitOf(letter: string): number {
-  return 1 << (letter.charCodeAt(0) - 'a'.charCodeAt(0));
+/**
+ * A job that runs some of the tests.
+ * @throws {Error} if this host cannot build the kernel
+ */
+export function testsJob(tests: readonly string[], divisor: number): Job {
+  const bits = tests.map((letter) => 1 << (letter.charCodeAt(0) - 'a'.charCodeAt(0)));
+  const symbols = { TESTS: bits.reduce((sum, bit) => sum | bit, 0), DIVISOR: divisor };
+  return multibootJob(assemble(BUILD, kernelSource('bench'), symbols));
 }
 
 /** The smaller of two that may be missing. */
@@ -141,7 +151,7 @@ function printPages(results: readonly SystemRuns[], pageCount: number): void {
   printTable(['system', 'first', 'warm', 'longest', 'each round, ms'], rows);
   const [toBest, toInterpreter, toQEMU] = ratios(results, warmMs);
   process.stdout.write(
-    `Quire, warm: ${toBest} of v86's best, ${toInterpreter} of its interpreter, ${toQEMU} of QEMU\n`,
+    `Quire, warm: ${toBest} × v86's best, ${toInterpreter} × its interpreter, ${toQEMU} × QEMU\n`,
   );
 }
 
@@ -151,10 +161,7 @@ async function runTests(
   tests: readonly string[],
   divisor: number,
 ): Promise<SystemRuns[]> {
-  const mask = tests.reduce((sum, letter) => sum | bitOf(letter), 0);
-  const symbols = { TESTS: mask, DIVISOR: divisor };
-  const job = multibootJob(assemble(BUILD, kernelSource('bench'), symbols));
-  const results = await compare(systems, job, options, 'tests');
+  const results = await compare(systems, testsJob(tests, divisor), options, 'tests');
   printTests(results, tests);
   return results;
 }

@@ -1,6 +1,6 @@
-// What a run waits for in a guest's serial output, and what it notes each time. The same code watches
-// in the processes of Quire and v86 (which know their own processor time and instruction counts) and
-// in front of QEMU's output.
+// What a run waits for in a guest's serial output, and what it notes each time. The same code
+// watches in the processes of Quire and v86 (which know their own processor time and instruction
+// counts) and in front of QEMU's output.
 
 /** Waits for `pattern`, notes the time as `mark`, then types `type`. */
 export interface Step {

@@ -1,5 +1,6 @@
-// `npm run bench -- profile`: where Quire's time goes while Debian's 686 kernel boots, by V8's own
-// sampling profiler. Handlers of the interpreter have names, so they show one by one.
+// `npm run bench -- profile`: where Quire's time goes while Debian's 686 kernel boots, or in tests
+// of bench/guests/bench.S, by V8's own sampling profiler. Handlers of the interpreter have names,
+// so they show one by one.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { parseOptions } from '../../src/cli/options.ts';
 import { parseSeconds } from '../../src/cli/values.ts';
 import { BUILD, compileChildren } from './compile.ts';
 import { debianJob, PROMPT } from './debian.ts';
+import { parseTests, testsJob } from './guests.ts';
 import { parseCount } from './options.ts';
 import { circumstances, printCircumstances } from './results.ts';
 import { runJob } from './run-job.ts';
@@ -36,6 +38,7 @@ type Frame = Profile['nodes'][number]['callFrame'];
 const GROUPS: readonly (readonly [group: string, RegExp])[] = [
   ['handlers', /^wasm:.* k\d+s?$/],
   ['dispatch and shared pieces', /^wasm:/],
+  ['string instructions', /accel\/software\/string-runs/],
   ['page walks', /dist\/cpu\/page-walk/],
   ['slow memory paths', /dist\/(memory\/|cpu\/mmu|accel\/software\/memory)/],
   [
@@ -105,6 +108,7 @@ export async function profile(args: readonly string[]): Promise<void> {
   const { values } = parseOptions(
     [
       { names: ['seconds'], argument: 'N', summary: 'Stop after that time, not at the prompt' },
+      { names: ['tests'], argument: 'LETTERS', summary: 'Tests of bench.S in place of the boot' },
       { names: ['top'], argument: 'N', summary: 'How many functions to show' },
     ],
     args,
@@ -115,7 +119,11 @@ export async function profile(args: readonly string[]): Promise<void> {
   compileChildren();
   const found = await findSystem('quire');
   if ('missing' in found) throw new Error(found.missing);
-  const { packages, ...job } = await debianJob([PROMPT], { workload: false });
+  const tests = values.get('tests');
+  const job =
+    tests === undefined
+      ? await debianJob([PROMPT], { workload: false })
+      : testsJob(parseTests(tests), 1);
   printCircumstances('profile', circumstances());
   const folder = join(BUILD, 'profile');
   rmSync(folder, { recursive: true, force: true });
@@ -123,12 +131,8 @@ export async function profile(args: readonly string[]): Promise<void> {
   const flags = ['--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-interval=${SAMPLE_US}`];
   const limited = { ...job, limitSeconds: seconds };
   const run = await runJob(found.start(limited, flags), limited, seconds + GRACE_SECONDS);
-  const reached = run.marks.find(({ name }) => name === PROMPT.mark);
   const last = run.marks.at(-1);
-  process.stdout.write(
-    `${packages.join(', ')}: ${reached ? 'prompt' : `no prompt yet, ${last?.name ?? 'no output'}`}` +
-      ` after ${formatMs(reached?.ms ?? seconds * 1000)}\n\n`,
-  );
+  process.stdout.write(`Last mark: ${last?.name ?? 'none'}, ${formatMs(last?.ms)}\n\n`);
   const name = readdirSync(folder).find((file) => file.endsWith('.cpuprofile'));
   if (name === undefined) throw new Error(`There is no profile: ${run.failure}`);
   const path = join(folder, name);

@@ -1,5 +1,6 @@
-// `npm run bench -- workload`: after the boot, what a user's programs cost: bench/guests/workload.sh
-// in the BusyBox shell, each of its steps timed where its `M:` line comes out of the serial port.
+// `npm run bench -- workload`: after the boot, what a user's programs cost:
+// bench/guests/workload.sh in the BusyBox shell, each of its steps timed where its `M:` line comes
+// out of the serial port.
 
 import { printBoot } from './boot.ts';
 import { compare, findSystems, type Span, type SystemRuns, spanOf } from './compare.ts';

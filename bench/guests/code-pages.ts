@@ -1,6 +1,6 @@
-// A kernel with many pages of hot code: each holds one function of about a hundred instructions, and
-// rounds call them all in turn. It shows what a translator's code cache does when it is full, and how
-// long it takes to get warm: `w` at the start, `x` after each round, `z` at the end.
+// A kernel with many pages of hot code: each holds one function of about a hundred instructions,
+// and rounds call them all in turn. It shows what a translator's code cache does when it is full,
+// and how long it takes to get warm: `w` at the start, `x` after each round, `z` at the end.
 
 /** How much of it there is. */
 export interface CodePagesOptions {
