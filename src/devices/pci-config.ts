@@ -73,6 +73,8 @@ export class PCIFunction implements Savable {
   // Wiring, set once by the machine.
   /** The guest wrote a byte of which it may change something. */
   onWrite: (offset: number, value: number) => void = () => {};
+  /** The guest is about to read bytes: registers that show through here are put into `state`. */
+  onRead: (offset: number, sizeBytes: number) => void = () => {};
   /** What any `addressOf` says may have changed: by a write, a reset, or a restored state. */
   onDecode: () => void = () => {};
   readonly #windows: PCIWindow[] = [];
@@ -286,6 +288,7 @@ export class PCIConfigMechanism implements Savable {
   /** CONFIG_DATA at `offset` 0–3, of 1, 2 or 4 bytes. */
   readData(offset: number, sizeBytes: number): number {
     const target = this.#target();
+    target?.onRead(this.#register(offset), sizeBytes);
     let value = 0;
     for (let i = sizeBytes - 1; i >= 0; i--)
       value = value * 256 + (target?.readByte(this.#register(offset) + i) ?? 0xff);

@@ -47,3 +47,20 @@ test('two machines in one program share nothing', () => {
   expect(lookupStore(a.tlb.words, 0, 4095, 0, 4)).toBe(-1);
   expect(lookupStore(b.tlb.words, 0, 4095, 0, 4)).toBe(b.layout.ramOffset);
 });
+
+// Goal (failure 9): memory that a balloon takes away is a change as any other.
+test('discard() leaves zeros, marks pages dirty for every client and drops code', () => {
+  const memory = new GuestMemory({ ramCapacityBytes: 4 * PAGE });
+  const block = memory.ramList.alloc({ name: 'ram', sizeBytes: 3 * PAGE });
+  block.bytes.fill(0x55);
+  memory.dirty.harvest(8, 0, 3 * PAGE);
+  memory.codePages.addLines(PAGE, 16);
+  const dropped: number[] = [];
+  memory.codePages.onInvalidate((ramOffset) => void dropped.push(ramOffset));
+  memory.discard(PAGE, PAGE);
+  expect(block.bytes.subarray(PAGE, 2 * PAGE).every((byte) => byte === 0)).toBe(true);
+  expect([block.bytes[PAGE - 1], block.bytes[2 * PAGE]]).toEqual([0x55, 0x55]);
+  expect([...memory.dirty.bytes.subarray(0, 3)].map((byte) => byte & 8)).toEqual([0, 8, 0]);
+  expect(dropped).toEqual([PAGE]);
+  expect(() => memory.discard(2 * PAGE, 2 * PAGE)).toThrow(/must lie in one block/);
+});

@@ -83,6 +83,15 @@ export class GuestMemory {
     });
   }
 
+  /**
+   * Makes RAM read as zeros from now on, as if it had never been written: for balloons.
+   * @throws {MemoryError} `OUTSIDE_BLOCK` if the range does not lie in one block
+   */
+  discard(ramOffset: number, sizeBytes: number): void {
+    this.ramList.view(ramOffset, sizeBytes).fill(0);
+    this.ramWrites.note(ramOffset, sizeBytes);
+  }
+
   /** Where things would lie, so that a WebAssembly.Memory of the right size can be made first. */
   static layout(options: GuestMemoryOptions): GuestMemoryLayout {
     const { ramCapacityBytes, mmuIndexCount = 2, tlbRowCount: rowCount = 4096 } = options;
