@@ -45,6 +45,12 @@ test('steps are taken in order, and what was typed is not taken for its answer',
   );
 });
 
+test('one prompt is not taken for two', () => {
+  const steps = ['first', 'second'].map((mark) => ({ mark, pattern: '# ' }));
+  expect(watch({ kind: 'steps', steps }, '# and more')).toEqual([FIRST_OUTPUT, 'first']);
+  expect(watch({ kind: 'steps', steps }, '# and # ')).toContain('second');
+});
+
 test('each letter is a mark up to the last one', () => {
   const plan: Plan = { kind: 'letters', last: 'z' };
   expect(watch(plan, 'aAzx')).toEqual([FIRST_OUTPUT, 'a', 'A', 'z', 'done']);
