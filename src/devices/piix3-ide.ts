@@ -8,8 +8,7 @@ import type { Savable } from './saved-state.ts';
 
 /** Base address of the bus master registers, "BMIBA". */
 export const BMIBA = 0x20;
-const BMIBA_IS_IO = 0x01;
-const BMIBA_ADDRESS = 0xfff0;
+const BMIBA_INDEX = 4;
 /** "IDETIM", one word for each channel. */
 const IDETIM = 0x40;
 const IDETIM_DECODE = 0x8000;
@@ -37,9 +36,8 @@ export class PIIX3IDE {
       classCode: 0x01_01_80,
     });
     this.config.set(PCI_STATUS, 2, 0x0280);
-    this.config.set(BMIBA, 4, BMIBA_IS_IO);
+    this.config.declareBaseAddress(BMIBA_INDEX, 'io', 2 * BUS_MASTER_BYTES);
     this.config.allowWrites(PCI_COMMAND, 2, COMMAND_IO | COMMAND_MASTER);
-    this.config.allowWrites(BMIBA, 4, BMIBA_ADDRESS);
     for (let i = 0; i < CHANNEL_COUNT; i++) this.config.allowWrites(IDETIM + 2 * i, 2, 0xf3ff);
     this.config.allowWrites(SIDETIM, 1, 0xff);
     for (const [i, channel] of this.channels.entries()) {
@@ -49,6 +47,7 @@ export class PIIX3IDE {
       master.onReady = () => channel.pumpDMA();
       master.isEnabled = () => (this.#command & COMMAND_MASTER) !== 0;
     }
+    this.config.onDecode = () => this.onDecode();
     this.config.onWrite = () => {
       this.onDecode();
       for (const channel of this.channels) channel.pumpDMA();
@@ -61,13 +60,13 @@ export class PIIX3IDE {
     return [...this.masters, ...devices.flatMap((device) => device.savables), ...this.channels];
   }
 
-  /** First port of the bus master registers. */
+  /** First port of the bus master registers, where they are decoded. */
   get bmibaPort(): number {
-    return this.#word(BMIBA) & BMIBA_ADDRESS;
+    return this.config.addressOf(BMIBA_INDEX) ?? 0;
   }
 
   get isMasterDecoded(): boolean {
-    return (this.#command & COMMAND_IO) !== 0 && this.bmibaPort !== 0;
+    return this.config.addressOf(BMIBA_INDEX) !== undefined;
   }
 
   isChannelDecoded(index: number): boolean {

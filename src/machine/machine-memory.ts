@@ -17,6 +17,8 @@ const WASM_PAGE = 0x1_0000;
 const BUFFER_BYTES_MAX = 2 ** 32;
 /** Blocks beside guest RAM: `vga.vram` (16 MiB), and a MiB for firmware and option ROMs. */
 const DEVICE_RAM_BYTES = 17 * 0x10_0000;
+/** That MiB; what needs more is extra. */
+export const FIRMWARE_BYTES_USUAL = 0x10_0000;
 /** Smallest guest RAM: the first MiB, with the PC's holes in it. */
 export const MEMORY_BYTES_MIN = 0x10_0000;
 
@@ -31,7 +33,7 @@ export interface PCMemory extends MachineMemory {
  * Checks a guest memory size as `--memory` gives it.
  * @throws {RangeError} if it is not whole pages, or too small or too large for any machine
  */
-export function checkMemoryBytes(memoryBytes: number, reservedBytes = 0): void {
+export function checkMemoryBytes(memoryBytes: number, reservedBytes = 0, extraBytes = 0): void {
   const fail = (must: string): never => {
     throw new RangeError(
       `Cannot create machine as its memory must be ${must}: got ${memoryBytes} bytes`,
@@ -40,7 +42,8 @@ export function checkMemoryBytes(memoryBytes: number, reservedBytes = 0): void {
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes <= 0) fail('a positive number of bytes');
   if (memoryBytes % PAGE_SIZE !== 0) fail(`a multiple of ${PAGE_SIZE} bytes`);
   if (memoryBytes < MEMORY_BYTES_MIN) fail(`at least ${hex(MEMORY_BYTES_MIN)} bytes (1 MiB)`);
-  const overhead = memoryBytes < BUFFER_BYTES_MAX ? bufferBytes(memoryBytes, reservedBytes) : 0;
+  const overhead =
+    memoryBytes < BUFFER_BYTES_MAX ? bufferBytes(memoryBytes, reservedBytes, extraBytes) : 0;
   if (overhead === 0 || overhead > BUFFER_BYTES_MAX)
     fail(`small enough for a buffer of 4 GiB together with its tables (4060 MiB at most)`);
 }
@@ -48,16 +51,19 @@ export function checkMemoryBytes(memoryBytes: number, reservedBytes = 0): void {
 /**
  * Makes the buffer and what lies in it.
  * @param options.reservedBytes what the accelerator wants for itself
+ * @param options.extraBytes RAM blocks beyond those that every machine may have: whole 64 KiB
  * @throws {RangeError} if the size is impossible, or the host has not that much memory
  */
 export function createMachineMemory(options: {
   memoryBytes: number;
   reservedBytes?: number;
+  extraBytes?: number;
 }): PCMemory {
-  const { memoryBytes, reservedBytes = 0 } = options;
-  checkMemoryBytes(memoryBytes, reservedBytes);
-  const belowBytes = sizeBelowRAM(memoryBytes, reservedBytes);
-  const pageCount = bufferBytes(memoryBytes, reservedBytes) / WASM_PAGE;
+  const { memoryBytes, reservedBytes = 0, extraBytes = 0 } = options;
+  checkMemoryBytes(memoryBytes, reservedBytes, extraBytes);
+  const ramCapacityBytes = memoryBytes + DEVICE_RAM_BYTES + extraBytes;
+  const belowBytes = sizeBelowRAM(ramCapacityBytes, reservedBytes);
+  const pageCount = bufferBytes(memoryBytes, reservedBytes, extraBytes) / WASM_PAGE;
   let wasmMemory: WebAssembly.Memory;
   try {
     wasmMemory = new WebAssembly.Memory({ initial: pageCount, maximum: pageCount });
@@ -69,7 +75,7 @@ export function createMachineMemory(options: {
     );
   }
   const guest = new GuestMemory({
-    ramCapacityBytes: memoryBytes + DEVICE_RAM_BYTES,
+    ramCapacityBytes,
     reservedBytes: belowBytes,
     buffer: wasmMemory.buffer,
   });
@@ -90,21 +96,14 @@ function roundUp(sizeBytes: number): number {
 }
 
 /** Size of state and reserved area, padded so that RAM begins at a multiple of 64 KiB. */
-function sizeBelowRAM(memoryBytes: number, reservedBytes: number): number {
+function sizeBelowRAM(ramCapacityBytes: number, reservedBytes: number): number {
   const belowBytes = roundUp(STATE_BYTES) + roundUp(reservedBytes);
-  const layout = GuestMemory.layout({
-    ramCapacityBytes: memoryBytes + DEVICE_RAM_BYTES,
-    reservedBytes: belowBytes,
-  });
+  const layout = GuestMemory.layout({ ramCapacityBytes, reservedBytes: belowBytes });
   return belowBytes + roundUp(layout.ramOffset) - layout.ramOffset;
 }
 
-function bufferBytes(memoryBytes: number, reservedBytes: number): number {
-  const reserved = sizeBelowRAM(memoryBytes, reservedBytes);
-  return roundUp(
-    GuestMemory.layout({
-      ramCapacityBytes: memoryBytes + DEVICE_RAM_BYTES,
-      reservedBytes: reserved,
-    }).totalBytes,
-  );
+function bufferBytes(memoryBytes: number, reservedBytes: number, extraBytes: number): number {
+  const ramCapacityBytes = memoryBytes + DEVICE_RAM_BYTES + extraBytes;
+  const belowBytes = sizeBelowRAM(ramCapacityBytes, reservedBytes);
+  return roundUp(GuestMemory.layout({ ramCapacityBytes, reservedBytes: belowBytes }).totalBytes);
 }

@@ -2,21 +2,23 @@
 //
 //   created → running ⇄ paused → closed
 //
-// The loop gives the processor a slice, then fires timers, then lets the host's other work run. While
-// the processor is halted it sleeps until the next timer or an input.
+// The loop gives the processor a slice, then fires timers, then lets the host's other work run.
+// While the processor is halted it sleeps until the next timer or an input.
 
 import type { CPUState } from '../cpu/state.ts';
 import type { Accelerator, VCPU } from '../cpu/vcpu.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
-import { type BootImage, enterProtectedMode } from './boot/boot-target.ts';
+import { BootError, type BootImage, enterProtectedMode } from './boot/boot-target.ts';
 import { firmwareSegments } from './boot/firmware-tables.ts';
 import { loadImage } from './boot/load-image.ts';
 import { MachineClock } from './clock.ts';
+import { type FirmwareConfig, firmwareExtraBytes } from './firmware.ts';
 import type { Host, HostSleep } from './host.ts';
 import { KeyTypist } from './key-typist.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
 import type { Screen } from './screen.ts';
+import { SerialStream } from './serial-stream.ts';
 import { SlicePlanner } from './slice-planner.ts';
 import type { DriveConfig } from './storage.ts';
 
@@ -33,6 +35,10 @@ export interface MachineOptions {
   readonly commandLine?: string;
   /** Drives, each at a place of its own. Their media are the machine's to close. */
   readonly drives?: readonly DriveConfig[];
+  /** Firmware that the processor starts in, instead of a kernel. */
+  readonly firmware?: FirmwareConfig;
+  /** How many serial ports there are, 1 to 4; default 1. */
+  readonly serialCount?: number;
   /** What a triple fault does: stop with a report (the default), or reset as a PC's board would. */
   readonly onTripleFault?: 'stop' | 'reset';
   /** What a reset by the guest does: boot again (the default), or end the run. */
@@ -63,9 +69,6 @@ const NS_PER_MS = 1_000_000;
 /** As long as QEMU's `sendkey`. */
 const KEY_HOLD_MS = 100;
 const ZERO_CHUNK_BYTES = 1 << 20;
-const SERIAL_BATCH_BYTES = 4096;
-/** Input that the guest has not taken: more is refused. */
-const SERIAL_INPUT_BYTES_MAX = 1 << 20;
 
 export class Machine {
   readonly memory: PCMemory;
@@ -75,8 +78,11 @@ export class Machine {
   readonly vcpu: VCPU;
   readonly clock: MachineClock;
   readonly memoryBytes: number;
-  /** Bytes that the guest sent on its serial port; the array is the receiver's to keep. */
-  onSerial: (bytes: Uint8Array) => void = () => {};
+  /**
+   * Bytes that the guest sent on serial port `index`, 0 for COM1; the array is the receiver's to
+   * keep.
+   */
+  onSerial: (bytes: Uint8Array, index: number) => void = () => {};
   /** Bytes written to the debug ports 0xe9 and 0x402. */
   onDebug: (value: number) => void = () => {};
   onReset: () => void = () => {};
@@ -97,9 +103,7 @@ export class Machine {
   #isInSlice = false;
   #isResetWanted = false;
   #isPowerOffWanted = false;
-  #serialOut: number[] = [];
-  #serialIn: number[] = [];
-  #serialInDone = 0;
+  readonly #serials: readonly SerialStream[];
   /** When the screen was last looked at, host ms. */
   #shownMs = Number.NEGATIVE_INFINITY;
 
@@ -117,7 +121,14 @@ export class Machine {
     this.#options = options;
     this.#host = host;
     this.memoryBytes = memoryBytes;
-    this.memory = createMachineMemory({ memoryBytes, reservedBytes: accelerator.reservedBytes });
+    const { firmware } = options;
+    if (firmware !== undefined && options.kernel !== undefined)
+      throw new BootError('kernel', 'a machine has firmware or a kernel, not both');
+    this.memory = createMachineMemory({
+      memoryBytes,
+      reservedBytes: accelerator.reservedBytes,
+      extraBytes: firmware === undefined ? 0 : firmwareExtraBytes(firmware),
+    });
     // Before the processor is made: a broken image costs no more than a message.
     this.#image = options.kernel === undefined ? undefined : loadImage(options, options.kernel);
     this.addressSpace = this.memory.guest.addressSpace;
@@ -125,6 +136,14 @@ export class Machine {
     this.clock.onEarlier = () => {
       if (this.#isInSlice && this.clock.nextDeadlineNs < this.#sliceEndNs) this.vcpu.requestStop();
     };
+    this.#serials = Array.from(
+      { length: options.serialCount ?? 1 },
+      (_, index) =>
+        new SerialStream(
+          () => this.pc.serials[index]!,
+          (bytes) => this.onSerial(bytes, index),
+        ),
+    );
     this.pc = this.#createPC();
     this.ports = this.pc.ports;
     this.#typist = new KeyTypist(this.clock, (bytes) => this.pc.keyboard.sendKeys(bytes));
@@ -229,14 +248,17 @@ export class Machine {
   }
 
   /**
-   * Sends bytes to the guest's serial port, as fast as it takes them.
+   * Sends bytes to a serial port of the guest, as fast as it takes them.
    * @returns how many were taken: fewer if 1 MiB waits already
+   * @throws {RangeError} if the machine has no serial port `index`
    */
-  sendSerial(bytes: Uint8Array): number {
-    const waiting = this.#serialIn.length - this.#serialInDone;
-    const count = Math.min(bytes.length, SERIAL_INPUT_BYTES_MAX - waiting);
-    for (let i = 0; i < count; i++) this.#serialIn.push(bytes[i]!);
-    this.#feedSerial();
+  sendSerial(bytes: Uint8Array, index = 0): number {
+    const stream = this.#serials[index];
+    if (stream === undefined)
+      throw new RangeError(
+        `Cannot send to serial port ${index} as there are ${this.#serials.length}`,
+      );
+    const count = stream.send(bytes);
     this.#wake();
     return count;
   }
@@ -261,6 +283,8 @@ export class Machine {
       clock: this.clock,
       epochMs: this.#host.epochMs(),
       drives: this.#options.drives ?? [],
+      ...(this.#options.firmware === undefined ? {} : { firmware: this.#options.firmware }),
+      serialCount: this.#options.serialCount ?? 1,
       events: {
         // The chips come to life before the processor does.
         onInterrupt: () => (this.vcpu as VCPU | undefined)?.requestEvent(),
@@ -274,8 +298,10 @@ export class Machine {
           this.#isPowerOffWanted = true;
           this.vcpu.requestStop();
         },
-        onSerialByte: (value) => this.#onSerialByte(value),
-        onSerialRoom: () => this.#feedSerial(),
+        onSerialByte: (value, index) => this.#serials[index]!.put(value),
+        onSerialRoom: (index) => {
+          if ((this.pc as PC | undefined) !== undefined) this.#serials[index]!.feed();
+        },
         onDebugByte: (value) => this.onDebug(value),
         // The host works on it while the guest is not running, so the slice should be short.
         onDriveRequest: () => {
@@ -290,8 +316,9 @@ export class Machine {
   #powerOn(): void {
     this.vcpu.reset();
     this.vcpu.setA20(this.pc.isA20Enabled);
-    for (const segment of firmwareSegments())
-      this.addressSpace.loadBytes(segment.gpa, segment.bytes);
+    if (this.#options.firmware === undefined)
+      for (const segment of firmwareSegments())
+        this.addressSpace.loadBytes(segment.gpa, segment.bytes);
     if (this.#image !== undefined) {
       for (const { gpa, bytes, zeroBytes } of this.#image.segments) {
         this.addressSpace.loadBytes(gpa, bytes);
@@ -413,25 +440,7 @@ export class Machine {
     this.screen.notify();
   }
 
-  #onSerialByte(value: number): void {
-    this.#serialOut.push(value);
-    if (this.#serialOut.length >= SERIAL_BATCH_BYTES) this.#flushSerial();
-  }
-
   #flushSerial(): void {
-    if (this.#serialOut.length === 0) return;
-    const bytes = Uint8Array.from(this.#serialOut);
-    this.#serialOut = [];
-    this.onSerial(bytes);
-  }
-
-  #feedSerial(): void {
-    const { serial } = this.pc;
-    while (this.#serialInDone < this.#serialIn.length && serial.receiveRoom > 0)
-      serial.receive(this.#serialIn[this.#serialInDone++]!);
-    if (this.#serialInDone === this.#serialIn.length) {
-      this.#serialIn = [];
-      this.#serialInDone = 0;
-    }
+    for (const stream of this.#serials) stream.flush();
   }
 }

@@ -1,6 +1,6 @@
 // The PC: which chips it has, at which addresses and ports, on which wires.
-// Map of an i440FX board: 82441FX data sheet, section 4.1 "System Address Map"; ports and interrupts:
-// IBM PC AT Technical Reference, "I/O Address Map" and "System Interrupts".
+// Map of an i440FX board: 82441FX data sheet, section 4.1 "System Address Map"; ports and
+// interrupts: IBM PC AT Technical Reference, "I/O Address Map" and "System Interrupts".
 
 import type { IRQLine, VirtualClock } from '../base/device.ts';
 import type { InterruptSource } from '../cpu/vcpu.ts';
@@ -24,12 +24,21 @@ import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
 import { Chipset, PIRQ_IRQS, SCI_IRQ } from './chipset.ts';
 import { attachDisplay, type Display } from './display.ts';
+import { attachOptionROM, Firmware, type FirmwareConfig } from './firmware.ts';
 import type { PCMemory } from './machine-memory.ts';
 import { RAM_BELOW_4G_END } from './memory-map.ts';
 import { attachStorage, type DriveConfig, type Storage } from './storage.ts';
 
 export const COM1_PORT = 0x3f8;
 export const COM1_IRQ = 4;
+/** COM1 to COM4. */
+const SERIAL_PORTS = [
+  { port: COM1_PORT, irq: COM1_IRQ },
+  { port: 0x2f8, irq: 3 },
+  { port: 0x3e8, irq: 4 },
+  { port: 0x2e8, irq: 3 },
+] as const;
+export const SERIAL_COUNT_MAX = SERIAL_PORTS.length;
 const PORT_SPACE_BYTES = 0x1_0000;
 /** What the I/O APIC sees IRQ 0 as. */
 const TIMER_GSI = 2;
@@ -46,9 +55,10 @@ export interface PCEvents {
   /** The guest pulled a reset line. */
   onReset(): void;
   onPowerOff(): void;
-  onSerialByte(value: number): void;
-  /** The serial port can take input again. */
-  onSerialRoom(): void;
+  /** @param index 0 for COM1 */
+  onSerialByte(value: number, index: number): void;
+  /** A serial port can take input again. */
+  onSerialRoom(index: number): void;
   onDebugByte(value: number): void;
   /** A drive began, or ended, a request of the host. */
   onDriveRequest(): void;
@@ -62,6 +72,10 @@ export interface PCOptions {
   /** Unix time at power-on, ms. */
   readonly epochMs: number;
   readonly drives?: readonly DriveConfig[];
+  /** Without it, chips are left as firmware would, for a guest that is loaded directly. */
+  readonly firmware?: FirmwareConfig;
+  /** COM1 to COM4; default 1. */
+  readonly serialCount?: number;
   readonly events: PCEvents;
 }
 
@@ -75,15 +89,18 @@ export class PC implements InterruptSource {
   readonly rtc: CMOSRTC;
   readonly keyboard = new KeyboardController();
   readonly port92 = new Port92();
-  readonly serial: UART16550;
+  /** COM1 and, as far as they are there, COM2 to COM4. */
+  readonly serials: readonly UART16550[];
   readonly apic: LocalAPIC;
   readonly ioapic = new IOAPIC();
   readonly chipset: Chipset;
+  readonly firmware: Firmware | undefined;
   readonly dmas = [new DMA8237('dma0'), new DMA8237('dma1')] as const;
   readonly dmaPages = new DMAPageRegisters();
   readonly debugConsole = new DebugConsole();
   readonly storage: Storage;
   readonly display: Display;
+  readonly #hasFloppy: boolean;
   readonly #events: PCEvents;
   readonly #memory: PCMemory;
   readonly #memoryBytes: number;
@@ -99,7 +116,15 @@ export class PC implements InterruptSource {
     this.pit = new PIT8254(clock);
     this.controlB = new SystemControlB(clock, this.pit);
     this.rtc = new CMOSRTC(clock, options.epochMs);
-    this.serial = new UART16550('serial0', clock);
+    const { serialCount = 1 } = options;
+    if (!Number.isInteger(serialCount) || serialCount < 1 || serialCount > SERIAL_COUNT_MAX)
+      throw new RangeError(
+        `Cannot create machine as it must have 1 to ${SERIAL_COUNT_MAX} serial ports: ` +
+          `got ${serialCount}`,
+      );
+    this.serials = SERIAL_PORTS.slice(0, serialCount).map(
+      (_, index) => new UART16550(`serial${index}`, clock),
+    );
     this.apic = new LocalAPIC(clock);
     this.ram = memory.ramList.alloc({ name: 'pc.ram', sizeBytes: memoryBytes });
     this.#apicRegion = MemoryRegion.io('apic', APIC_BYTES, {
@@ -132,6 +157,13 @@ export class PC implements InterruptSource {
       onRequest: () => events.onDriveRequest(),
       onEnd: () => events.onDriveEnd(),
     });
+    const { firmware } = options;
+    if (firmware !== undefined) {
+      this.firmware = new Firmware(firmware, { memory, bus, memoryBytes });
+      if (firmware.vgaBIOS !== undefined)
+        attachOptionROM(memory, bus, this.display.config, 'vga.rom', firmware.vgaBIOS);
+    }
+    this.#hasFloppy = (options.drives ?? []).some((drive) => drive.interface === 'floppy');
     this.#wire();
     this.reset();
   }
@@ -139,10 +171,11 @@ export class PC implements InterruptSource {
   /** Everything whose state is the machine's, in the order in which it must be restored. */
   get savables(): readonly Savable[] {
     return [
-      ...[this.pit, this.controlB, this.rtc, this.serial],
+      ...[this.pit, this.controlB, this.rtc, ...this.serials],
       ...[this.keyboard.keyboard, this.keyboard.mouse, this.keyboard, this.port92],
       ...[this.dmas[0], this.dmas[1], this.dmaPages],
       ...this.chipset.savables,
+      ...(this.firmware === undefined ? [] : [this.firmware.fwCfg]),
       ...this.chipset.bus.config.functions,
       ...this.storage.savables,
       ...this.display.savables,
@@ -151,22 +184,29 @@ export class PC implements InterruptSource {
     ];
   }
 
+  /** COM1. */
+  get serial(): UART16550 {
+    return this.serials[0]!;
+  }
+
   /** Address line 20: either of the two gates opens it. */
   get isA20Enabled(): boolean {
     return this.port92.isA20Enabled || this.keyboard.isA20Enabled;
   }
 
-  /** Power-on state of every chip, and then what firmware would set. RAM is not touched. */
+  /** Power-on state of every chip and, without firmware, what it would set. RAM is not touched. */
   reset(): void {
     const chips = [
-      ...[this.pit, this.controlB, this.rtc, this.serial, this.keyboard, this.port92],
+      ...[this.pit, this.controlB, this.rtc, ...this.serials, this.keyboard, this.port92],
       ...[this.chipset, this.dmas[0], this.dmas[1], this.dmaPages],
       ...[this.pics, this.ioapic, this.apic],
     ];
     for (const chip of chips) chip.reset();
     this.storage.reset();
     this.display.reset();
-    this.#setFirmwareState();
+    this.#setCMOS();
+    if (this.firmware === undefined) this.#setFirmwareState();
+    else this.firmware.fwCfg.reset();
   }
 
   hasInterrupt(): boolean {
@@ -211,7 +251,6 @@ export class PC implements InterruptSource {
     this.keyboard.keyboardIRQ = this.isaLine(1);
     this.keyboard.auxIRQ = this.isaLine(12);
     this.rtc.irq = this.isaLine(8);
-    this.serial.irq = this.isaLine(COM1_IRQ);
     this.pics.master.int = {
       raise: () => {
         this.apic.setLINT(0, true);
@@ -237,8 +276,11 @@ export class PC implements InterruptSource {
     this.chipset.acpi.onSleep = (type) => {
       if (type === SLEEP_TYPE_S5) events.onPowerOff();
     };
-    this.serial.onByte = (value) => events.onSerialByte(value);
-    this.serial.onRoom = () => events.onSerialRoom();
+    for (const [index, serial] of this.serials.entries()) {
+      serial.irq = this.isaLine(SERIAL_PORTS[index]!.irq);
+      serial.onByte = (value) => events.onSerialByte(value, index);
+      serial.onRoom = () => events.onSerialRoom(index);
+    }
     this.debugConsole.onByte = (value) => events.onDebugByte(value);
   }
 
@@ -295,7 +337,6 @@ export class PC implements InterruptSource {
     for (const [port, size, name, chip] of [
       [0x40, 4, 'pit', this.pit],
       [0x70, 2, 'rtc', this.rtc],
-      [COM1_PORT, 8, 'serial0', this.serial],
       [0x80, 16, 'dma-pages', this.dmaPages],
       [0x00, 16, 'dma0', this.dmas[0]],
     ] as const)
@@ -305,6 +346,14 @@ export class PC implements InterruptSource {
         name,
         (offset) => chip.read(offset),
         (offset, value) => chip.write(offset, value),
+      );
+    for (const [index, serial] of this.serials.entries())
+      this.#mapByteDevice(
+        SERIAL_PORTS[index]!.port,
+        8,
+        `serial${index}`,
+        (offset) => serial.read(offset),
+        (offset, value) => serial.write(offset, value),
       );
     // The second controller's registers lie two ports apart.
     this.#mapByteDevice(
@@ -358,13 +407,12 @@ export class PC implements InterruptSource {
     // Keyboard on, with its interrupt and translation; the mouse port off.
     this.keyboard.write(4, 0x60);
     this.keyboard.write(0, 0x65);
-    this.#setMemorySize();
     this.storage.setFirmwareState();
     this.display.setFirmwareState();
   }
 
-  /** Sizes in CMOS memory: Ralf Brown's list, CMOS.LST, 0x15–0x18, 0x30, 0x34, 0x5b. */
-  #setMemorySize(): void {
+  /** CMOS memory: Ralf Brown's list, CMOS.LST, 0x10, 0x14, 0x15–0x18, 0x30, 0x34, 0x5b. */
+  #setCMOS(): void {
     const set16 = (index: number, value: number) => {
       this.rtc.setByte(index, value & 0xff);
       this.rtc.setByte(index + 1, (value >> 8) & 0xff);
@@ -379,6 +427,9 @@ export class PC implements InterruptSource {
     const above64K = above / 0x1_0000;
     set16(0x5b, above64K & 0xffff);
     this.rtc.setByte(0x5d, (above64K >> 16) & 0xff);
-    this.rtc.setByte(0x14, 0x06); // Equipment: FPU, mouse; no floppy disk.
+    // Drive A takes 1.44 MB. Equipment: FPU, mouse, floppy disk.
+    this.rtc.setByte(0x10, this.#hasFloppy ? 0x40 : 0);
+    this.rtc.setByte(0x14, this.#hasFloppy ? 0x07 : 0x06);
+    for (const [index, value] of this.firmware?.cmosBytes ?? []) this.rtc.setByte(index, value);
   }
 }

@@ -25,6 +25,9 @@ const HEADER_BYTES = 36;
 const CHECKSUM = 9;
 const FADT_BYTES = 116;
 const FACS_BYTES = 64;
+const TABLE_ALIGNMENT = 64;
+export const ROOT_POINTER_CHECKSUM = 8;
+export const ROOT_POINTER_RSDT = 16;
 const SMI_COMMAND_PORT = 0xb2;
 const CENTURY_REGISTER = 0x32;
 /** FADT flags: WBINVD works, C1 works, no sleep button among the fixed features. */
@@ -171,31 +174,61 @@ function buildMADT(): Uint8Array {
   ]);
 }
 
-/** All tables, one after another; the root pointer is at `gpa`, which must be a multiple of 64. */
-export function buildACPITables(gpa: number): Uint8Array {
-  const parts: { readonly gpa: number; readonly bytes: Uint8Array }[] = [];
-  let next = gpa + 64;
-  const place = (bytes: Uint8Array): number => {
-    const at = next;
-    parts.push({ gpa: at, bytes });
-    next = Math.ceil((at + bytes.length) / 64) * 64;
-    return at;
-  };
-  const facsGpa = place(buildFACS());
-  const dsdtGpa = place(buildDSDT());
-  const fadtGpa = place(buildFADT(facsGpa, dsdtGpa));
-  const madtGpa = place(buildMADT());
-  const rsdtGpa = place(table('RSDT', 1, [...u32(fadtGpa), ...u32(madtGpa)]));
+/** One of the tables that lie one after another. */
+export interface PlacedTable {
+  /** From the first table on, bytes. */
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  /** Where in the table its checksum is; the FACS has none. */
+  readonly checksumAt?: number;
+  /** Where in the table the addresses of other tables are. */
+  readonly pointersAt?: readonly number[];
+}
 
-  // Root System Description Pointer, section 5.2.1: 20 bytes.
+/** The tables as they are when the first of them lies at `gpa`, a multiple of 64. */
+export function placeACPITables(gpa: number): readonly PlacedTable[] {
+  const tables: PlacedTable[] = [];
+  let next = 0;
+  const place = (rest: Omit<PlacedTable, 'offset'>): number => {
+    const offset = next;
+    tables.push({ offset, ...rest });
+    next = Math.ceil((offset + rest.bytes.length) / TABLE_ALIGNMENT) * TABLE_ALIGNMENT;
+    return gpa + offset;
+  };
+  const withSum = (bytes: Uint8Array) => ({ bytes, checksumAt: CHECKSUM });
+  const facsGpa = place({ bytes: buildFACS() });
+  const dsdtGpa = place(withSum(buildDSDT()));
+  const fadtGpa = place({ ...withSum(buildFADT(facsGpa, dsdtGpa)), pointersAt: [36, 40] });
+  const madtGpa = place(withSum(buildMADT()));
+  const rsdt = table('RSDT', 1, [...u32(fadtGpa), ...u32(madtGpa)]);
+  place({ ...withSum(rsdt), pointersAt: [36, 40] });
+  return tables;
+}
+
+/** Tables, one after another, as bytes. */
+export function joinTables(tables: readonly PlacedTable[]): Uint8Array {
+  const last = tables.at(-1)!;
+  const bytes = new Uint8Array(last.offset + last.bytes.length);
+  for (const each of tables) bytes.set(each.bytes, each.offset);
+  return bytes;
+}
+
+/** Root System Description Pointer, section 5.2.1: 20 bytes. */
+export function buildRootPointer(rsdtGpa: number): Uint8Array {
   const pointer = new Uint8Array(20);
   writeText(pointer, 0, 'RSD PTR ');
   writeText(pointer, 9, 'QUIRE ');
-  new DataView(pointer.buffer).setUint32(16, rsdtGpa, true);
-  setChecksum(pointer, 8);
+  new DataView(pointer.buffer).setUint32(ROOT_POINTER_RSDT, rsdtGpa, true);
+  setChecksum(pointer, ROOT_POINTER_CHECKSUM);
+  return pointer;
+}
 
-  const out = new Uint8Array(next - gpa);
-  out.set(pointer, 0);
-  for (const part of parts) out.set(part.bytes, part.gpa - gpa);
+/** All tables, one after another; the root pointer is at `gpa`, which must be a multiple of 64. */
+export function buildACPITables(gpa: number): Uint8Array {
+  const tables = placeACPITables(gpa + TABLE_ALIGNMENT);
+  const bytes = joinTables(tables);
+  const out = new Uint8Array(TABLE_ALIGNMENT + bytes.length);
+  out.set(buildRootPointer(gpa + TABLE_ALIGNMENT + tables.at(-1)!.offset), 0);
+  out.set(bytes, TABLE_ALIGNMENT);
   return out;
 }
