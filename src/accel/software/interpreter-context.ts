@@ -40,42 +40,13 @@ import {
   RECORD_HANDLER,
   RECORD_SHIFT,
 } from './record.ts';
+import type { SlowPaths } from './slow-paths.ts';
+import { eipOf, loadState, storeState } from './state-access.ts';
 
 const I = 'i32' as const;
 const PAGE_BYTES = 4096;
 const PAGE_MASK = 0xfffff000 | 0;
 const CS_FIELDS = SEGMENT + CS * SEGMENT_BYTES;
-
-/** Slow paths in TypeScript; sizes in bytes. Wide ones pass the value through SCRATCH. */
-export interface SlowPaths {
-  load(linear: number, size: number): number;
-  loadForStore(linear: number, size: number): number;
-  store(linear: number, value: number, size: number): void;
-  loadWide(linear: number, size: number): void;
-  loadWideForStore(linear: number, size: number): void;
-  storeWide(linear: number, size: number): void;
-  /** Segment check in full: linear address, or a fault recorded. */
-  checkAccess(segment: number, offset: number, size: number, isWrite: number): number;
-  /** Decodes at a record. */
-  decode(record: number): void;
-  /** Finds the code at EIP: 0 row filled, 1 fault recorded, else a record to run. */
-  findCode(): number;
-  /** Decodes the instruction at a record that crosses into the next page: as findCode. */
-  findCrossing(record: number): number;
-}
-
-export function loadState(offset: number): Value {
-  return load('i32', i32(0), offset);
-}
-
-export function storeState(f: FunctionBuilder, offset: number, value: Value): void {
-  f.store('i32', i32(0), value, offset);
-}
-
-/** EIP of a record of the running page. */
-export function eipOf(record: Value): Value {
-  return record.shrU(RECORD_SHIFT).add(loadState(EIP_BIAS));
-}
 
 /** Runs the record at `record` next, as one more instruction, unless the fuel is used up. */
 export function dispatch(

@@ -7,8 +7,9 @@ import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
 import { EIP } from '../../cpu/state-layout.ts';
 import { i32 as constant, load } from '../../wasm/index.ts';
-import { dispatch, eipOf, InterpreterContext, loadState } from './interpreter-context.ts';
-import { InterpreterEmitter, type Variant } from './interpreter-emitter.ts';
+import { EngineEmitter, type Variant } from './engine-emitter.ts';
+import { dispatch, InterpreterContext } from './interpreter-context.ts';
+import { InterpreterSite } from './interpreter-site.ts';
 import {
   KIND_COUNT,
   KIND_FAR_BRANCH,
@@ -20,6 +21,7 @@ import {
   KIND_SEGMENTED16,
   RECORD_HANDLER,
 } from './record.ts';
+import { eipOf, loadState } from './state-access.ts';
 
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
@@ -120,17 +122,20 @@ function emitHandler(context: InterpreterContext, compiled: CompiledRow, variant
   // Shared functions are declared while the body is built, so the body comes first.
   const reference = context.module.declare(name, context.handlerType.signature);
   return context.module.define(reference, (f) => {
-    const e = new InterpreterEmitter(context, f, compiled, variant);
+    const usesSegment = variant.kind === KIND_SEGMENTED || variant.kind === KIND_SEGMENTED16;
+    const site = new InterpreterSite(context, f, compiled, usesSegment);
+    const e = new EngineEmitter(site, compiled, variant);
     row.meaning(e, ...e.operands);
     e.finish();
   });
 }
 
 function handlerName(row: Row, { operandSize, kind, isStackFlat }: Variant): string {
-  return `${row.mnemonic} ${row.operands.join()} ${operandSize * 8} k${kind}${isStackFlat ? 's' : ''}`;
+  const variant = `${operandSize * 8} k${kind}${isStackFlat ? 's' : ''}`;
+  return `${row.mnemonic} ${row.operands.join()} ${variant}`;
 }
 
-/** HANDLER_DECODE, LEAVE, CROSS, UNDEFINED, TOO_LONG, in the order of record.ts. */
+/** The decoding handler, HANDLER_LEAVE, CROSS, UNDEFINED, TOO_LONG, in the order of record.ts. */
 function addSpecialHandlers(context: InterpreterContext): void {
   const { module, handlerType, slow } = context;
   const add = (name: string, build: Parameters<typeof module.function>[2]) =>

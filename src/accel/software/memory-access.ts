@@ -5,16 +5,10 @@ import type { SharedFunction } from '../../cpu/emitter.ts';
 import { SCRATCH, TLB_BASE } from '../../cpu/state-layout.ts';
 import { DIRTY_ALL, DIRTY_CODE } from '../../memory/dirty-memory.ts';
 import { TLB_NOTDIRTY } from '../../memory/soft-tlb.ts';
-import {
-  type FunctionBuilder,
-  i32,
-  type Local,
-  load,
-  select,
-  type Value,
-} from '../../wasm/index.ts';
-import { type InterpreterContext, loadState } from './interpreter-context.ts';
+import { type FunctionBuilder, i32, load, select, type Value } from '../../wasm/index.ts';
+import type { EngineSite } from './engine-site.ts';
 import { CODE_MASK_BASE, DIRTY_BASE, RAM_BASE } from './record.ts';
+import { loadState } from './state-access.ts';
 
 /** Rows of the SoftTLB that generated code expects, for each privilege. */
 export const TLB_ROW_COUNT = 4096;
@@ -27,17 +21,8 @@ const READ_TAG = 0;
 const WRITE_TAG = 4;
 const ADDEND = 8;
 
-/** The handler that accesses are emitted into. */
-export interface AccessSite {
-  readonly context: InterpreterContext;
-  readonly f: FunctionBuilder;
-  readonly record: Value;
-  /** Fuel left; a slow path may take it away. */
-  readonly fuel: Local;
-}
-
 /** Address of the TLB row of `linear`, pinned. */
-function rowOf(site: AccessSite, linear: Value): Value {
+function rowOf(site: EngineSite, linear: Value): Value {
   const index = linear.shrU(PAGE_SHIFT - ROW_SHIFT).and((TLB_ROW_COUNT - 1) << ROW_SHIFT);
   return site.f.let(index.add(loadState(TLB_BASE)));
 }
@@ -45,13 +30,6 @@ function rowOf(site: AccessSite, linear: Value): Value {
 /** Whether the row's tag allows all of the access: one page, no flag bit. */
 function hits(row: Value, tag: number, linear: Value, size: number): Value {
   return load('i32', row, tag).eq(linear.add(size - 1).and(-1 << PAGE_SHIFT));
-}
-
-/** After a call of TypeScript: leaves the handler if it faulted. */
-export function leaveOnFault(site: AccessSite): void {
-  const { f, fuel, context, record } = site;
-  f.set(fuel, f.call(context.afterSlow, record, fuel) as Value);
-  f.if(fuel.ltS(0), () => f.return());
 }
 
 export function rawLoad(address: Value, size: number, offset = 0): Value {
@@ -87,27 +65,27 @@ export function rawStore(
 }
 
 /** A load from a pinned linear address; the value is pinned. */
-export function emitLoad(site: AccessSite, linear: Value, size: number): Value {
-  const { f, context } = site;
+export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
+  const { f, targets } = site;
   const row = rowOf(site, linear);
   return f.ifValue(
     hits(row, READ_TAG, linear, size),
     () => rawLoad(linear.add(load('i32', row, ADDEND)), size),
     () => {
       if (size <= 4) {
-        const value = f.call(context.slow.load, linear, i32(size));
-        leaveOnFault(site);
+        const value = f.call(targets.slow.load, linear, i32(size));
+        site.leaveOnFault();
         return value;
       }
-      f.call(context.slow.loadWide, linear, i32(size));
-      leaveOnFault(site);
+      f.call(targets.slow.loadWide, linear, i32(size));
+      site.leaveOnFault();
       return rawLoad(i32(0), size, SCRATCH);
     },
   );
 }
 
 /** A store to a pinned linear address. */
-export function emitStore(site: AccessSite, linear: Value, size: number, value: Value): void {
+export function emitStore(site: EngineSite, linear: Value, size: number, value: Value): void {
   const { f } = site;
   const row = rowOf(site, linear);
   const pinned = f.let(value);
@@ -130,11 +108,11 @@ export function emitStore(site: AccessSite, linear: Value, size: number, value: 
  * then cannot fault.
  */
 export function emitModify(
-  site: AccessSite,
+  site: EngineSite,
   linear: Value,
   size: number,
 ): { old: Value; store: (value: Value) => void } {
-  const { f, context } = site;
+  const { f, targets } = site;
   const row = rowOf(site, linear);
   // Zero, which no guest byte has, means the slow path.
   const address = f.ifValue(
@@ -147,12 +125,12 @@ export function emitModify(
     () => rawLoad(address, size),
     () => {
       if (size <= 4) {
-        const value = f.call(context.slow.loadForStore, linear, i32(size));
-        leaveOnFault(site);
+        const value = f.call(targets.slow.loadForStore, linear, i32(size));
+        site.leaveOnFault();
         return value;
       }
-      f.call(context.slow.loadWideForStore, linear, i32(size));
-      leaveOnFault(site);
+      f.call(targets.slow.loadWideForStore, linear, i32(size));
+      site.leaveOnFault();
       return rawLoad(i32(0), size, SCRATCH);
     },
   );
@@ -169,19 +147,19 @@ export function emitModify(
   };
 }
 
-function emitLineAddress({ f, context }: AccessSite, linear: Value, size: number): Value {
-  return f.call(context.shared(lineAddress), linear, i32(size));
+function emitLineAddress({ f, targets }: EngineSite, linear: Value, size: number): Value {
+  return f.call(targets.shared(lineAddress), linear, i32(size));
 }
 
-function emitSlowStore(site: AccessSite, linear: Value, size: number, pinned: Value): void {
-  const { f, context } = site;
+function emitSlowStore(site: EngineSite, linear: Value, size: number, pinned: Value): void {
+  const { f, targets } = site;
   if (size <= 4) {
-    f.call(context.slow.store, linear, pinned, i32(size));
+    f.call(targets.slow.store, linear, pinned, i32(size));
   } else {
     rawStore(f, i32(0), size, pinned, SCRATCH);
-    f.call(context.slow.storeWide, linear, i32(size));
+    f.call(targets.slow.storeWide, linear, i32(size));
   }
-  leaveOnFault(site);
+  site.leaveOnFault();
 }
 
 /**

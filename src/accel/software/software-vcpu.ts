@@ -31,7 +31,6 @@ import {
 import type { CPUWiring, MachineMemory, RunExit, VCPU } from '../../cpu/vcpu.ts';
 import type { AddressSpace } from '../../memory/address-space.ts';
 import { CodeCache } from './code-cache.ts';
-import type { SlowPaths } from './interpreter-context.ts';
 import type { InterpreterModule } from './interpreter-module.ts';
 import {
   CODE_MASK_BASE,
@@ -44,6 +43,7 @@ import {
   RAM_BASE,
   RECORD_SHIFT,
 } from './record.ts';
+import type { SlowPaths } from './slow-paths.ts';
 import { systemMethods } from './system-methods.ts';
 
 const PAGE_BYTES = 4096;

@@ -1,12 +1,10 @@
-// An operand as the interpreter emits it: the register offsets, displacements and immediates come
-// out of the record at run time. What it reads from the record it pins at the handler's start, as a
-// store into its own code line may wipe the record under a running instruction.
+// An operand as both engines emit it: the site says what the instruction's fields are. What it needs
+// of them it pins at the start, as a store into its own code line may wipe a record in use.
 
 import type { Operand } from '../../cpu/emitter.ts';
 import type { OperandKind } from '../../cpu/operand-kind.ts';
 import {
   ES,
-  GPR,
   SEG_READ_SPAN,
   SEG_SELECTOR,
   SEG_WRITE_SPAN,
@@ -16,21 +14,9 @@ import {
   XMM,
 } from '../../cpu/state-layout.ts';
 import { i32, load, select, type Value } from '../../wasm/index.ts';
-import type { InterpreterEmitter } from './interpreter-emitter.ts';
+import type { EngineEmitter } from './engine-emitter.ts';
 import { emitLoad, emitModify, emitStore, rawLoad, rawStore } from './memory-access.ts';
-import {
-  KIND_FLAT_INDEX,
-  KIND_REGISTER,
-  KIND_SEGMENTED,
-  KIND_SEGMENTED16,
-  RECORD_BASE,
-  RECORD_DISPLACEMENT,
-  RECORD_IMMEDIATE,
-  RECORD_INDEX,
-  RECORD_REG,
-  RECORD_SCALE,
-  RECORD_SEGMENT,
-} from './record.ts';
+import { KIND_FLAT_INDEX, KIND_REGISTER, KIND_SEGMENTED, KIND_SEGMENTED16 } from './record.ts';
 
 const REG_ESI = 6;
 const REG_EDI = 7;
@@ -40,10 +26,10 @@ const VECTOR_GP = 13;
 /** MMX writes make the x87 exponent all ones: SDM volume 1, section 9.6.2. */
 const MMX_EXPONENT = 0xffff;
 
-export class InterpreterOperand implements Operand {
+export class EngineOperand implements Operand {
   readonly size: number;
   readonly isMemory: boolean;
-  readonly #e: InterpreterEmitter;
+  readonly #e: EngineEmitter;
   readonly #kind: OperandKind;
   /** Offset of the register in the state area, less that of its bank; registers only. */
   readonly #register: Value | undefined;
@@ -53,7 +39,7 @@ export class InterpreterOperand implements Operand {
   #linear: { value: Value; sizeBytes: number; isWrite: boolean; scope: number } | undefined;
   #storeBack: ((value: Value) => void) | undefined;
 
-  constructor(e: InterpreterEmitter, kind: OperandKind, position: number) {
+  constructor(e: EngineEmitter, kind: OperandKind, position: number) {
     this.#e = e;
     this.#kind = kind;
     this.size = kind.size === 0 || kind.isSignExtended ? e.operandSize : kind.size;
@@ -70,16 +56,17 @@ export class InterpreterOperand implements Operand {
     if (place === 'fixed') {
       return fixedRegister < 0 ? i32(1) : e.readRegister(fixedRegister, this.size);
     }
-    if (this.isMemory) return emitLoad(e, this.linear(this.size, false), this.size);
+    if (this.isMemory) return emitLoad(e.site, this.linear(this.size, false), this.size);
     if (place === 'S') {
       return e.let(load('i32', this.#register!.mul(SEGMENT_BYTES), SEGMENT + SEG_SELECTOR));
     }
+    if (this.#bank() === 0) return e.let(e.site.loadRegister(this.#register!, this.size));
     return e.let(rawLoad(this.#register!, this.size, this.#bank()));
   }
 
   write(value: Value): void {
     if (this.#storeBack) this.#storeBack(value);
-    else if (this.isMemory) emitStore(this.#e, this.linear(this.size, true), this.size, value);
+    else if (this.isMemory) emitStore(this.#e.site, this.linear(this.size, true), this.size, value);
     else this.#writeRegister(value);
   }
 
@@ -89,7 +76,7 @@ export class InterpreterOperand implements Operand {
 
   readForWrite(): Value {
     if (!this.isMemory) return this.read();
-    const { old, store } = emitModify(this.#e, this.linear(this.size, true), this.size);
+    const { old, store } = emitModify(this.#e.site, this.linear(this.size, true), this.size);
     this.#storeBack = store;
     return old;
   }
@@ -119,14 +106,14 @@ export class InterpreterOperand implements Operand {
   linearAt(offset: Value, sizeBytes: number, isWrite: boolean): Value {
     const e = this.#e;
     if (e.variantKind !== KIND_SEGMENTED && e.variantKind !== KIND_SEGMENTED16) return offset;
-    const segment = this.#kind.place === 'Y' ? i32(ES << SEGMENT_SHIFT) : e.segmentField();
+    const segment = this.#kind.place === 'Y' ? i32(ES << SEGMENT_SHIFT) : e.site.fields.segment();
     return e.checkedLinear(segment, offset, sizeBytes, isWrite);
   }
 
   room(offset: Value, isWrite: boolean): Value {
     const e = this.#e;
     if (e.variantKind !== KIND_SEGMENTED && e.variantKind !== KIND_SEGMENTED16) return i32(-1);
-    const segment = this.#kind.place === 'Y' ? i32(ES << SEGMENT_SHIFT) : e.segmentField();
+    const segment = this.#kind.place === 'Y' ? i32(ES << SEGMENT_SHIFT) : e.site.fields.segment();
     const span = e.let(load('i32', segment, SEGMENT + (isWrite ? SEG_WRITE_SPAN : SEG_READ_SPAN)));
     const inSpan = select(offset.ltU(span), span.sub(offset), i32(0));
     if (e.variantKind === KIND_SEGMENTED) return inSpan;
@@ -137,7 +124,7 @@ export class InterpreterOperand implements Operand {
 
   segment(): Value {
     if (this.#kind.place === 'Y') return i32(ES);
-    return load('i32_8u', this.#e.record, RECORD_SEGMENT).shrU(SEGMENT_SHIFT);
+    return this.#e.site.fields.segment().shrU(SEGMENT_SHIFT);
   }
 
   index(): Value {
@@ -169,24 +156,23 @@ export class InterpreterOperand implements Operand {
     const { f } = this.#e;
     if (place === 'fixed') this.#e.writeRegister(fixedRegister, this.size, value);
     else if (this.#bank() !== 0) rawStore(f, this.#register!, this.size, value, this.#bank());
-    else if (this.size === 4) f.store('i64', this.#register!, value.extendU());
-    else rawStore(f, this.#register!, this.size, value);
+    else this.#e.site.storeRegister(this.#register!, this.size, value);
     if (this.#bank() === X87) f.store('i32_16', this.#register!, i32(MMX_EXPONENT), X87 + 8);
   }
 
   #findRegister(): Value | undefined {
     const { place } = this.#kind;
     const e = this.#e;
-    if ('GPVSCD'.includes(place)) return e.let(load('i32_8u', e.record, RECORD_REG));
+    if ('GPVSCD'.includes(place)) return e.let(e.site.fields.reg());
     const isRM = 'EQWRNUZ'.includes(place) || place === 'STi';
-    if (isRM && !this.isMemory) return e.let(load('i32_8u', e.record, RECORD_BASE));
+    if (isRM && !this.isMemory) return e.let(e.site.fields.base());
     return undefined;
   }
 
   /** The first immediate lies low in its field; a second one behind it. */
   #findImmediate(position: number): Value {
     const e = this.#e;
-    const field = load('i32', e.record, RECORD_IMMEDIATE);
+    const field = e.site.fields.immediate();
     const { size, isSignExtended, place } = this.#kind;
     if (place !== 'I') return e.let(field);
     if (position > 0) return e.let(field.shrU(position));
@@ -199,17 +185,17 @@ export class InterpreterOperand implements Operand {
   #computeOffset(): Value {
     const e = this.#e;
     const { place } = this.#kind;
-    const displacement = load('i32', e.record, RECORD_DISPLACEMENT);
+    const { fields } = e.site;
+    const displacement = fields.displacement();
     if (place === 'A' || place === 'O') return displacement;
     if (place === 'X' || place === 'Y') {
       return e.readRegister(place === 'X' ? REG_ESI : REG_EDI, e.addressSize);
     }
-    const base = load('i32', load('i32_8u', e.record, RECORD_BASE), GPR);
     const kind = e.variantKind;
-    let sum = base.add(displacement);
+    let sum = e.site.loadRegister(fields.base(), 4).add(displacement);
     if (kind >= KIND_FLAT_INDEX) {
-      const index = load('i32', load('i32_8u', e.record, RECORD_INDEX), GPR);
-      sum = sum.add(index.shl(load('i32_8u', e.record, RECORD_SCALE)));
+      const index = e.site.loadRegister(fields.index(), 4);
+      sum = sum.add(index.shl(fields.scale()));
     }
     return kind === KIND_SEGMENTED16 ? sum.and(0xffff) : sum;
   }
