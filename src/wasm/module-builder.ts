@@ -101,6 +101,13 @@ export class ModuleBuilder {
     return this.define(this.declare(name, signature), build);
   }
 
+  /** Adds a function whose body was built beforehand, so that its calls could add imports. */
+  append(name: string, body: FunctionBuilder): FunctionReference {
+    const reference = this.declare(name, body.signature);
+    this.#functions[reference.index - this.#imports.length]!.body = body.finish();
+    return reference;
+  }
+
   exportFunction(name: string, reference: FunctionReference): void {
     this.#exports.push({ name, kind: 0, index: reference.index });
   }

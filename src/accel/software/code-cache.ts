@@ -29,6 +29,7 @@ import {
   KIND_SEGMENTED16,
   PAGE_RECORDS_BYTES,
   RECORD_BYTES,
+  RECORD_MARKS,
   RECORD_SHIFT,
 } from './record.ts';
 
@@ -73,6 +74,8 @@ export class CodeCache {
   #freeSlot = 0;
   /** Called before a slot's records change hands: look-ups of them must be forgotten. */
   onEvict: () => void = () => {};
+  /** Called before a slot's records are wiped as a whole. */
+  onSlotWiped: (slot: number) => void = () => {};
   /** For `info jit` and benchmarks. */
   readonly counters = { decoded: 0, invalidated: 0, evicted: 0 };
 
@@ -116,6 +119,26 @@ export class CodeCache {
     }
     this.#lastUse[slot] = ++this.#clock;
     return this.#base + slot * PAGE_RECORDS_BYTES;
+  }
+
+  /** Number of the slot whose records begin at `records`, or -1. */
+  slotOf(records: number): number {
+    const slot = (records - this.#base) / PAGE_RECORDS_BYTES;
+    return Number.isInteger(slot) && slot >= 0 && slot < SLOT_COUNT ? slot : -1;
+  }
+
+  recordsOfSlot(slot: number): number {
+    return this.#base + slot * PAGE_RECORDS_BYTES;
+  }
+
+  /** Slots that hold decodings of a RAM page, one for each mode. */
+  slotsOf(ramPage: number): number[] {
+    const slots: number[] = [];
+    for (let mode = 0; mode < MODE_COUNT; mode++) {
+      const slot = this.#slotOf.get(ramPage * MODE_COUNT + mode);
+      if (slot !== undefined) slots.push(slot);
+    }
+    return slots;
   }
 
   /** Fills the record at `record`, and those of the instructions that follow it. */
@@ -263,12 +286,13 @@ export class CodeCache {
   }
 
   #wipe(slot: number): void {
+    this.onSlotWiped(slot);
     const start = (this.#base + slot * PAGE_RECORDS_BYTES) >>> 2;
     this.#u32.fill(0, start, start + (PAGE_RECORDS_BYTES >>> 2));
   }
 
   #writeLeave(slot: number): void {
-    const at = this.#base + (slot + 1) * PAGE_RECORDS_BYTES - RECORD_BYTES;
+    const at = this.#base + slot * PAGE_RECORDS_BYTES + RECORD_MARKS - RECORD_BYTES;
     this.#u16[at >>> 1] = HANDLER_LEAVE;
   }
 

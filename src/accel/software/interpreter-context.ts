@@ -38,9 +38,10 @@ import {
   CODE_ROW_COUNT,
   CODE_ROWS,
   RECORD_HANDLER,
+  RECORD_MARKS,
   RECORD_SHIFT,
 } from './record.ts';
-import type { SlowPaths } from './slow-paths.ts';
+import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 
 const I = 'i32' as const;
@@ -88,24 +89,12 @@ export class InterpreterContext {
   constructor(methods: ReadonlyMap<string, number>) {
     const { module } = this;
     module.importMemory('env', 'memory', 1);
+    module.importTable('env', 'table', 1);
     this.handlerType = module.type({ params: [I, I], results: [] });
-    const slow = (name: keyof SlowPaths, params: number, hasResult: boolean) =>
-      module.importFunction('slow', name, {
-        params: new Array<typeof I>(params).fill(I),
-        results: hasResult ? [I] : [],
-      });
-    this.slow = {
-      load: slow('load', 2, true),
-      loadForStore: slow('loadForStore', 2, true),
-      store: slow('store', 3, false),
-      loadWide: slow('loadWide', 2, false),
-      loadWideForStore: slow('loadWideForStore', 2, false),
-      storeWide: slow('storeWide', 2, false),
-      checkAccess: slow('checkAccess', 4, true),
-      decode: slow('decode', 1, false),
-      findCode: slow('findCode', 0, true),
-      findCrossing: slow('findCrossing', 1, true),
-    };
+    const slowNames = Object.keys(SLOW_SIGNATURES) as (keyof SlowPaths)[];
+    this.slow = Object.fromEntries(
+      slowNames.map((name) => [name, module.importFunction('slow', name, SLOW_SIGNATURES[name])]),
+    ) as Record<keyof SlowPaths, FunctionReference>;
     for (const [name, count] of methods) {
       const signature = { params: new Array<typeof I>(count).fill(I), results: [I] };
       this.#methods.set(name, module.importFunction('system', name, signature));
@@ -139,16 +128,21 @@ export class InterpreterContext {
     });
     this.jump = module.declare('jump', handler);
     this.lookUp = module.declare('lookUp', handler);
+    const lookUpTarget = module.declare('lookUpTarget', handler);
     this.afterSystem = module.function('afterSystem', handler, (f) => this.#afterSystem(f));
     module.define(this.jump, (f) => {
       const [eip, fuel] = [f.param(0), f.param(1)];
       const inPage = f.let(eip.sub(loadState(PAGE_EIP)));
-      f.if(inPage.ltU(PAGE_BYTES), () =>
-        dispatch(this, f, f.let(inPage.shl(RECORD_SHIFT).add(loadState(PAGE_RECORDS))), fuel),
-      );
-      f.returnCall(this.lookUp, eip, fuel);
+      f.if(inPage.ltU(PAGE_BYTES), () => {
+        const records = f.let(loadState(PAGE_RECORDS));
+        f.store('i32_8', records.add(inPage), i32(1), RECORD_MARKS);
+        dispatch(this, f, f.let(inPage.shl(RECORD_SHIFT).add(records)), fuel);
+      });
+      f.returnCall(lookUpTarget, eip, fuel);
     });
-    module.define(this.lookUp, (f) => this.#lookUp(f));
+    module.define(this.lookUp, (f) => this.#lookUp(f, this.lookUp, false));
+    module.define(lookUpTarget, (f) => this.#lookUp(f, lookUpTarget, true));
+    module.exportFunction('jump', this.jump);
   }
 
   /** @throws {RangeError} if no such method was given */
@@ -167,6 +161,7 @@ export class InterpreterContext {
       results: piece.result ? [piece.result] : [],
     });
     this.#shared.set(piece.name, reference);
+    this.module.exportFunction(`shared ${piece.name}`, reference);
     return this.module.define(reference, (f) =>
       piece.build(f, {
         call: (other, ...args) => f.call(this.shared(other), ...args),
@@ -188,7 +183,8 @@ export class InterpreterContext {
     storeState(f, FUEL, left);
   }
 
-  #lookUp(f: FunctionBuilder): void {
+  /** @param isTarget whether EIP is one that code jumps to: it is marked for the translator */
+  #lookUp(f: FunctionBuilder, self: FunctionReference, isTarget: boolean): void {
     const [eip, fuel] = [f.param(0), f.param(1)];
     f.if(fuel.eqz(), () => {
       storeState(f, EIP, eip);
@@ -213,12 +209,13 @@ export class InterpreterContext {
       storeState(f, PAGE_EIP, pageEip);
       storeState(f, PAGE_RECORDS, records);
       storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));
-      const inPage = linear.and(PAGE_BYTES - 1);
+      const inPage = f.let(linear.and(PAGE_BYTES - 1));
+      if (isTarget) f.store('i32_8', records.add(inPage), i32(1), RECORD_MARKS);
       dispatch(this, f, f.let(records.add(inPage.shl(RECORD_SHIFT))), fuel);
     });
     storeState(f, EIP, eip);
     const found = f.call(this.slow.findCode);
-    f.if(found.eqz(), () => f.returnCall(this.lookUp, eip, fuel));
+    f.if(found.eqz(), () => f.returnCall(self, eip, fuel));
     f.if(found.eq(1), () => {
       storeState(f, FUEL, fuel.add(loadState(FUEL_HELD)));
       f.return();

@@ -43,6 +43,13 @@ export interface InterpreterModule {
   /** Function table index by `variantIndex`; 0 where there is no such variant. */
   readonly handlers: Uint16Array;
   readonly handlerCount: number;
+  /** What each function table index stands for; undefined where it is no instruction. */
+  readonly meanings: readonly (HandlerMeaning | undefined)[];
+}
+
+export interface HandlerMeaning {
+  readonly compiled: CompiledRow;
+  readonly variant: Variant;
 }
 
 /** Every way in which a row's operands can be addressed. */
@@ -89,15 +96,17 @@ export function buildInterpreter(
   addSpecialHandlers(context);
   const handlers = new Uint16Array(map.rows.length * VARIANTS_PER_ROW);
   let handlerCount = 0;
+  const meanings: (HandlerMeaning | undefined)[] = [];
   for (const compiled of map.rows) {
     for (const variant of variantsOf(compiled)) {
       const index = context.module.addElement(emitHandler(context, compiled, variant));
       handlerCount = index + 1;
+      meanings[index] = { compiled, variant };
       fillVariant(handlers, compiled, variant, index);
     }
   }
   addRunFunction(context);
-  return { bytes: context.module.toBytes(), handlers, handlerCount };
+  return { bytes: context.module.toBytes(), handlers, handlerCount, meanings };
 }
 
 /** A row without a variant by size or by stack answers for every size and stack. */

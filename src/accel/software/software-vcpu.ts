@@ -45,6 +45,7 @@ import {
 } from './record.ts';
 import type { SlowPaths } from './slow-paths.ts';
 import { systemMethods } from './system-methods.ts';
+import { Translator, UNIT_ENTRIES_MAX } from './translator.ts';
 
 const PAGE_BYTES = 4096;
 const INSTRUCTION_BYTES_MAX = 15;
@@ -54,6 +55,8 @@ const CS_LIMIT = (SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT) >> 2;
 /** A page EIP from which no branch is near: every jump looks its target up. */
 const FAR_AWAY = 0x8000_0000;
 const BUDGET_MAX = 0x4000_0000;
+/** Instructions between two samples of where the guest is; odd, lest it beat with loops. */
+const SAMPLE_SLICE = 10_007;
 
 const BUDGET: RunExit = { kind: 'budget' };
 const HALT: RunExit = { kind: 'halted' };
@@ -62,6 +65,11 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly state: CPUState;
   readonly processor: Processor;
   readonly cache: CodeCache;
+  readonly translator: Translator;
+  /** Whether hot code is translated; the interpreter alone runs everything as well. */
+  isTranslating = false;
+  /** Translates whatever is about to run, for tests of the translator. */
+  isTranslatingEagerly = false;
   readonly #wiring: CPUWiring;
   readonly #memory: AddressSpace;
   readonly #buffer: Uint8Array;
@@ -83,8 +91,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     readonly memory: MachineMemory;
     readonly decoder: Decoder;
     readonly interpreter: InterpreterModule;
-    /** Instantiates the interpreter with its imports and returns its `run`. */
-    readonly instantiate: (imports: Record<string, object>) => (n: number) => void;
+    /** Instantiates the interpreter with its imports and returns its exports. */
+    readonly instantiate: (imports: Record<string, object>) => Readonly<Record<string, unknown>>;
   }) {
     const { wiring, memory } = options;
     this.#wiring = wiring;
@@ -106,10 +114,22 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     this.state.set32(RAM_BASE, this.#ramBase);
     this.cache.onEvict = () => this.flushCode();
     wiring.memory.addListener({ commit: () => this.flushCode() });
-    this.#run = options.instantiate({
-      env: { memory: memory.wasmMemory },
-      slow: this.#slowPaths(),
-      system: systemMethods(this.processor),
+    const table = new WebAssembly.Table({
+      element: 'anyfunc',
+      initial: options.interpreter.handlerCount + UNIT_ENTRIES_MAX,
+    });
+    const env = { memory: memory.wasmMemory, table };
+    const slow = this.#slowPaths();
+    const engine = options.instantiate({ env, slow, system: systemMethods(this.processor) });
+    this.#run = engine['run'] as (fuel: number) => void;
+    this.translator = new Translator({
+      state: this.state,
+      buffer: memory.buffer,
+      cache: this.cache,
+      codePages: memory.codePages,
+      interpreter: options.interpreter,
+      table,
+      imports: { env, slow, engine },
     });
     this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, ISOLATED_RECORDS >> 2);
     this.reset();
@@ -200,12 +220,14 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       const isStepping = shadow !== 0 || debug.needsStepping;
       if (debug.needsStepping && !debug.beforeInstruction(this.#linearEip())) continue;
       state.u32[INTERRUPT_SHADOW >> 2] = 0;
-      const slice = isStepping ? 1 : left;
+      const slice = isStepping ? 1 : Math.min(left, this.isTranslating ? SAMPLE_SLICE : left);
       state.i32[FUEL_HELD >> 2] = 0;
+      if (this.isTranslatingEagerly) this.#translateHere();
       this.#run(slice);
       const used = slice - state.i32[FUEL >> 2]!;
       left -= used;
       this.#instructionCount += used;
+      if (used === slice && this.isTranslating && !isStepping) this.translator.sample();
       if ((state.u32[ATTENTION >> 2]! & ATTENTION_EXCEPTION) === 0) debug.afterInstruction();
     }
   }
@@ -253,6 +275,13 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       findCode: () => this.#findCode(),
       findCrossing: (record) => this.#findCrossing(record >>> 0),
     };
+  }
+
+  #translateHere(): void {
+    if (this.#findCode() !== 0) return;
+    const linear = this.#linearEip();
+    const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
+    this.translator.translateAt(this.state.u32[row + 1]!, linear & (PAGE_BYTES - 1));
   }
 
   /** See SlowPaths: makes the code at EIP runnable. */

@@ -1,0 +1,126 @@
+// How the translator emits one instruction of a unit: fields are constants, registers and flags are
+// locals, and what is rare bails out: the interpreter runs the instruction anew.
+
+import type { FlagStore } from '../../cpu/flag-emitter.ts';
+import { ATTENTION, ATTENTION_EXCEPTION, PAGE_EIP, ZERO_REGISTER } from '../../cpu/state-layout.ts';
+import { type FunctionBuilder, i32, type Value } from '../../wasm/index.ts';
+import type { CallTargets, EngineSite, InstructionFields } from './engine-site.ts';
+import { loadState } from './state-access.ts';
+import type { UnitFrame } from './unit-frame.ts';
+import { pageTarget, type UnitInstruction } from './unit-region.ts';
+
+/** The instruction cannot be translated as it always needs TypeScript or the interpreter. */
+export class Deferred extends Error {
+  override readonly name = 'Deferred';
+}
+
+export class UnitSite implements EngineSite {
+  readonly f: FunctionBuilder;
+  readonly targets: CallTargets;
+  readonly fields: InstructionFields;
+  readonly flagStore: FlagStore;
+  readonly #frame: UnitFrame;
+  readonly #instruction: UnitInstruction;
+  /** Instructions of the block from this one on: their fuel was taken when the block began. */
+  readonly #left: number;
+  readonly #scope: number;
+  /** Whether a slow path was emitted, so that something may be pending at the end. */
+  hasSlowPath = false;
+
+  constructor(frame: UnitFrame, instruction: UnitInstruction, left: number) {
+    this.#frame = frame;
+    this.#instruction = instruction;
+    this.#left = left;
+    this.f = frame.f;
+    this.targets = frame.targets;
+    this.#scope = frame.f.scope;
+    const { reg, base, index, scale, segment, displacement, immediate } = instruction;
+    this.fields = {
+      reg: () => i32(reg),
+      base: () => i32(base),
+      index: () => i32(index),
+      scale: () => i32(scale),
+      segment: () => i32(segment),
+      displacement: () => i32(displacement),
+      immediate: () => i32(immediate),
+    };
+    this.flagStore = frame.flagStore;
+  }
+
+  loadRegister(offset: Value, size: number): Value {
+    const place = Number(offset.constant);
+    if (place === ZERO_REGISTER) return i32(0);
+    const whole = this.#frame.register(place >> 3);
+    if (size === 4) return whole;
+    return size === 2 ? whole.and(0xffff) : whole.shrU((place & 7) * 8).and(0xff);
+  }
+
+  storeRegister(offset: Value, size: number, value: Value): void {
+    const place = Number(offset.constant);
+    const number = place >> 3;
+    if (size === 4) {
+      this.#frame.setRegister(number, value);
+      return;
+    }
+    const shift = (place & 7) * 8;
+    const mask = size === 2 ? 0xffff : 0xff << shift;
+    const kept = this.#frame.register(number).and(~mask);
+    const part = size === 2 ? value.and(0xffff) : value.and(0xff).shl(shift);
+    this.#frame.setRegister(number, kept.or(part));
+  }
+
+  leaveOnFault(): void {
+    const { f } = this;
+    this.hasSlowPath = true;
+    f.if(loadState(ATTENTION), () => {
+      f.if(loadState(ATTENTION).and(ATTENTION_EXCEPTION), () =>
+        this.#frame.exitTo(this.#instruction.offset, this.#left),
+      );
+      f.set(this.#frame.pending, i32(1));
+    });
+  }
+
+  currentEip(): Value {
+    return loadState(PAGE_EIP).add(this.#instruction.offset);
+  }
+
+  nextEip(): Value {
+    return loadState(PAGE_EIP).add(this.#instruction.next);
+  }
+
+  jump(eip: Value): void {
+    this.#frame.exitJump(eip);
+  }
+
+  branchInPage(): void {
+    const target = pageTarget(this.#instruction);
+    if (this.hasSlowPath) this.f.if(this.#frame.pending, () => this.#frame.exitTo(target, 0));
+    this.#frame.goTo(target);
+  }
+
+  finish(): void {
+    this.f.br(this.#frame.instructionEnd!);
+  }
+
+  repeat(): void {
+    throw new Deferred('repeats');
+  }
+
+  raise(): void {
+    this.#bail();
+  }
+
+  system(): void {
+    this.#bail();
+  }
+
+  systemValue(): Value {
+    throw new Deferred('needs a value from TypeScript');
+  }
+
+  /** Leaves the instruction to the interpreter; nothing of it has been done yet. */
+  #bail(): void {
+    if (this.f.scope === this.#scope) throw new Deferred('always needs TypeScript');
+    this.#frame.exitInterpret(this.#instruction, this.#left);
+  }
+}
