@@ -1,5 +1,6 @@
 // The `info` commands of the monitor.
 
+import { formatRegisters } from '../cpu/report.ts';
 import {
   formatDirty,
   formatFlatView,
@@ -9,7 +10,6 @@ import {
 } from '../memory/info.ts';
 import type { MonitorCommand, MonitorTarget } from './monitor.ts';
 import { formatDrives } from './monitor-block.ts';
-import { formatRegisters } from './registers.ts';
 
 const PAGE_BYTES = 4096;
 const LINEAR_PAGES = 2 ** 20;

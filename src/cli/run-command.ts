@@ -51,8 +51,8 @@ While it runs: Ctrl-A x leaves, Ctrl-A c toggles the monitor, Ctrl-A h helps, Ct
 Ctrl-A to the guest.
 
 Exit codes: 0 the guest powered off, a pattern matched, or you left; 1 an error, or the guest ended
-before its pattern matched; 2 a command line that makes no sense; 3 --timeout; 4 the guest stopped by a
-disaster of its own, such as a triple fault; 128 + N signal N, so 130 for Ctrl-C.
+before its pattern matched; 2 a command line that makes no sense; 3 --timeout; 4 the guest stopped
+by a disaster of its own, such as a triple fault; 128 + N signal N, so 130 for Ctrl-C.
 
 Examples:
   quire run --guest debian-686

@@ -90,8 +90,9 @@ function parseGuest(name: string): Guest {
   const guest = GUESTS.find((each) => each.name === name);
   if (guest !== undefined) return guest;
   const names = GUESTS.map((each) => each.name);
+  const similar = suggestion(name, names);
   throw new UsageError(
-    `Option "--guest" must be one that "quire guests" lists, got "${name}"${suggestion(name, names)}`,
+    `Option "--guest" must be one that "quire guests" lists, got "${name}"${similar}`,
   );
 }
 

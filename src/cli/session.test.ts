@@ -91,7 +91,7 @@ function start(...options: string[]): Session {
   };
 }
 
-test('what is typed reaches the guest, what it says is shown, and power-off ends with 0', async () => {
+test('typed text reaches the guest, what it says is shown, and power-off ends with 0', async () => {
   const session = start();
   await session.type('ls\r');
   session.machine.say('login: ');

@@ -37,6 +37,7 @@ export type RunExit =
   /** Triple fault, or code where none can run; `report` shows the state for people. */
   | { readonly kind: 'shutdown'; readonly reason: string; readonly report: string };
 
+/** One processor of a machine, whatever engine runs it: what an `Accelerator` makes. */
 export interface VCPU {
   readonly state: CPUState;
   /**

@@ -9,6 +9,7 @@ import { TimerQueue } from '../base/timer-queue.ts';
 export const TSC_HZ = 1_000_000_000;
 const NS_PER_MS = 1_000_000;
 
+/** Virtual time in ns since power-on, and the timers that go by it; it stands still at first. */
 export class MachineClock implements VirtualClock {
   readonly #hostNowMs: () => number;
   readonly #queue = new TimerQueue();

@@ -40,7 +40,7 @@ export const softwareAccelerator: Accelerator = {
       interpreter,
       instantiate(imports) {
         const instance = new WebAssembly.Instance(module, imports);
-        return instance.exports['run'] as (fuel: number) => void;
+        return instance.exports.run as (fuel: number) => void;
       },
     });
   },

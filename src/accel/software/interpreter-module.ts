@@ -7,7 +7,8 @@ import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
 import { EIP } from '../../cpu/state-layout.ts';
 import { i32 as constant, load } from '../../wasm/index.ts';
-import { dispatch, eipOf, InterpreterContext, loadState } from './interpreter-context.ts';
+import { dispatch, InterpreterContext } from './interpreter-context.ts';
+import { eipOf, loadState } from './state-access.ts';
 import { InterpreterEmitter, type Variant } from './interpreter-emitter.ts';
 import {
   KIND_COUNT,
@@ -127,10 +128,11 @@ function emitHandler(context: InterpreterContext, compiled: CompiledRow, variant
 }
 
 function handlerName(row: Row, { operandSize, kind, isStackFlat }: Variant): string {
-  return `${row.mnemonic} ${row.operands.join()} ${operandSize * 8} k${kind}${isStackFlat ? 's' : ''}`;
+  const variant = `${operandSize * 8} k${kind}${isStackFlat ? 's' : ''}`;
+  return `${row.mnemonic} ${row.operands.join()} ${variant}`;
 }
 
-/** HANDLER_DECODE, LEAVE, CROSS, UNDEFINED, TOO_LONG, in the order of record.ts. */
+/** The decoding handler, HANDLER_LEAVE, CROSS, UNDEFINED, TOO_LONG, in the order of record.ts. */
 function addSpecialHandlers(context: InterpreterContext): void {
   const { module, handlerType, slow } = context;
   const add = (name: string, build: Parameters<typeof module.function>[2]) =>
