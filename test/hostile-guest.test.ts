@@ -127,7 +127,7 @@ function word(value: number): number[] {
   return [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
 }
 
-test('a guest that touches all ports and device registers at random leaves the host alive', async () => {
+test('random accesses to all ports and device registers leave the host alive', async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer(), async (seed) => {
       const random = randomNumbers(seed);

@@ -140,12 +140,13 @@ export function formatRegisters(state: CPUState): string {
   const table = (name: string, base: number, limit: number) =>
     `${name}=     ${hex(state.get32(base))} ${hex(state.get32(limit))}\n`;
   const wide = (offset: number) => hex(state.get32(offset));
+  const inhibited = state.get32(INTERRUPT_SHADOW) === 0 ? 0 : 1;
   const debug = (index: number) => `DR${index}=${wide(DR + index * 8)}`;
   return [
     `${reg('EAX', 0)} ${reg('EBX', 3)} ${reg('ECX', 1)} ${reg('EDX', 2)}\n`,
     `${reg('ESI', 6)} ${reg('EDI', 7)} ${reg('EBP', 5)} ${reg('ESP', 4)}\n`,
     `EIP=${hex(state.eip)} EFL=${hex(eflags)} [${flagLetters(eflags)}] CPL=${state.cpl} ` +
-      `II=${state.get32(INTERRUPT_SHADOW) === 0 ? 0 : 1} A20=${a20} SMM=0 HLT=${state.get32(HALTED)}\n`,
+      `II=${inhibited} A20=${a20} SMM=0 HLT=${state.get32(HALTED)}\n`,
     ...segments,
     table('GDT', GDTR_BASE, GDTR_LIMIT),
     table('IDT', IDTR_BASE, IDTR_LIMIT),

@@ -7,8 +7,7 @@ import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
 import { EIP } from '../../cpu/state-layout.ts';
 import { i32 as constant, load } from '../../wasm/index.ts';
-import { dispatch, InterpreterContext } from './interpreter-context.ts';
-import { eipOf, loadState } from './state-access.ts';
+import { dispatch, eipOf, InterpreterContext, loadState } from './interpreter-context.ts';
 import { InterpreterEmitter, type Variant } from './interpreter-emitter.ts';
 import {
   KIND_COUNT,
