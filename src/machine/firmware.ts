@@ -12,6 +12,7 @@ import {
 } from '../devices/fw-cfg.ts';
 import type { PCIFunction } from '../devices/pci-config.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
+import type { BoardDevices } from './boot/acpi-tables.ts';
 import { BootError } from './boot/boot-target.ts';
 import { E820_RAM, E820_RESERVED } from './boot/e820.ts';
 import { buildSMBIOS } from './boot/smbios-tables.ts';
@@ -112,9 +113,9 @@ export class Firmware {
   /** @throws {BootError} if the BIOS image is of an impossible size */
   constructor(
     config: FirmwareConfig,
-    options: { memory: PCMemory; bus: PCIBus; memoryBytes: number },
+    options: { memory: PCMemory; bus: PCIBus; memoryBytes: number; devices: BoardDevices },
   ) {
-    const { memory, bus, memoryBytes } = options;
+    const { memory, bus, memoryBytes, devices } = options;
     this.#config = config;
     if (config.bios !== undefined) {
       checkBIOS(config.bios);
@@ -124,7 +125,7 @@ export class Firmware {
     const optionROMs = memory.ramList.alloc({ name: 'pc.rom', sizeBytes: OPTION_ROM_BYTES });
     bus.memory.addSubregion(OPTION_ROM_GPA, MemoryRegion.rom('pc.rom', optionROMs), ROM_PRIORITY);
     this.fwCfg = new FwCfg(memory.guest.addressSpace);
-    this.#describe(memoryBytes);
+    this.#describe(memoryBytes, devices);
     this.#mapPorts(bus.ports);
   }
 
@@ -139,7 +140,7 @@ export class Firmware {
     ];
   }
 
-  #describe(memoryBytes: number): void {
+  #describe(memoryBytes: number, devices: BoardDevices): void {
     const { fwCfg } = this;
     fwCfg.setNumber(FW_CFG_RAM_SIZE, memoryBytes, 8);
     fwCfg.setNumber(FW_CFG_NO_GRAPHIC, 0, 2);
@@ -161,7 +162,7 @@ export class Firmware {
     const { anchor, tables } = buildSMBIOS(memoryBytes);
     fwCfg.addFile('etc/smbios/smbios-anchor', anchor);
     fwCfg.addFile('etc/smbios/smbios-tables', tables);
-    for (const [name, bytes] of buildLoaderFiles()) fwCfg.addFile(name, bytes);
+    for (const [name, bytes] of buildLoaderFiles(devices)) fwCfg.addFile(name, bytes);
   }
 
   #mapPorts(ports: MemoryRegion): void {

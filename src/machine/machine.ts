@@ -21,6 +21,7 @@ import type { Screen } from './screen.ts';
 import { SerialStream } from './serial-stream.ts';
 import { SlicePlanner } from './slice-planner.ts';
 import type { DriveConfig } from './storage.ts';
+import type { DeviceConfig } from './virtio.ts';
 
 export interface MachineOptions {
   /** Guest RAM: whole pages, 1 MiB to 4080 MiB. */
@@ -35,6 +36,8 @@ export interface MachineOptions {
   readonly commandLine?: string;
   /** Drives, each at a place of its own. Their media are the machine's to close. */
   readonly drives?: readonly DriveConfig[];
+  /** Further devices on the PCI bus. */
+  readonly devices?: readonly DeviceConfig[];
   /** Firmware that the processor starts in, instead of a kernel. */
   readonly firmware?: FirmwareConfig;
   /** How many serial ports there are, 1 to 4; default 1. */
@@ -237,6 +240,19 @@ export class Machine {
     this.#wake();
   }
 
+  /**
+   * Asks the guest to have `bytes` of its RAM left; its balloon driver does that when it can.
+   * @throws {RangeError} if the machine has no balloon
+   */
+  setBalloonTarget(bytes: number): void {
+    this.#checkOpen('set the balloon of');
+    const { balloon } = this.pc.virtio;
+    if (balloon === undefined)
+      throw new RangeError('Cannot set balloon as the machine must have one: it has none');
+    balloon.setTargetBytes(bytes);
+    this.#wake();
+  }
+
   /** Stops for ever. The loop ends soon after. */
   close(): void {
     if (this.#state === 'closed') return;
@@ -283,6 +299,7 @@ export class Machine {
       clock: this.clock,
       epochMs: this.#host.epochMs(),
       drives: this.#options.drives ?? [],
+      devices: this.#options.devices ?? [],
       ...(this.#options.firmware === undefined ? {} : { firmware: this.#options.firmware }),
       serialCount: this.#options.serialCount ?? 1,
       events: {
@@ -317,7 +334,7 @@ export class Machine {
     this.vcpu.reset();
     this.vcpu.setA20(this.pc.isA20Enabled);
     if (this.#options.firmware === undefined)
-      for (const segment of firmwareSegments())
+      for (const segment of firmwareSegments(this.pc.board))
         this.addressSpace.loadBytes(segment.gpa, segment.bytes);
     if (this.#image !== undefined) {
       for (const { gpa, bytes, zeroBytes } of this.#image.segments) {

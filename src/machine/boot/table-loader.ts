@@ -8,6 +8,7 @@
 //   3 add checksum  4 file   60 u32 offset   64 u32 start   68 u32 length
 
 import {
+  type BoardDevices,
   buildRootPointer,
   joinTables,
   placeACPITables,
@@ -48,9 +49,9 @@ const pointer = (file: string, at: number, target: string): number[] =>
   entry(ADD_POINTER, [4, file], [60, target], [116, at], [120, 4, 1]);
 
 /** The three files, by name. */
-export function buildLoaderFiles(): ReadonlyMap<string, Uint8Array> {
+export function buildLoaderFiles(devices: BoardDevices): ReadonlyMap<string, Uint8Array> {
   // Laid out at 0, a pointer is an offset into the file: what the loader adds an address to.
-  const tables = placeACPITables(0);
+  const tables = placeACPITables(0, devices);
   const bytes = joinTables(tables);
   const script = [
     ...entry(ALLOCATE, [4, TABLES_FILE], [60, 64], [64, ZONE_HIGH, 1]),
