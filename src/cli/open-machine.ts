@@ -50,6 +50,8 @@ function monitorTarget(
       return `${walk.isUserPage ? 'u' : '-'}r${walk.isWritable ? 'w' : '-'}`;
     },
     typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
+    balloon: machine.pc.virtio.balloon,
+    setBalloonTarget: (bytes) => machine.setBalloonTarget(bytes),
     saveScreen: (path) => writePicture(path, machine.screen.frame()),
     stop: () => void machine.pause(),
     cont: () => machine.start(),
@@ -84,6 +86,7 @@ export function openMachine(
       host: nodeHost,
       commandLine: config.append,
       drives,
+      devices: config.devices,
       ...files,
     });
   } catch (error) {

@@ -1,8 +1,10 @@
 // The options of `quire run`, and what they say together.
 
+import type { DeviceConfig } from '../machine/virtio.ts';
 import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
 import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
+import { DEVICE_OPTIONS, parseDevices } from './device-options.ts';
 import { DISPLAY_OPTIONS, type DisplayConfig, parseDisplay } from './display/display-options.ts';
 import { GUESTS, type Guest } from './guests/guest-list.ts';
 import { type Option, parseOptions } from './options.ts';
@@ -29,6 +31,7 @@ export const RUN_OPTIONS: readonly Option[] = [
   { names: ['initrd'], argument: 'FILE', summary: 'Initial RAM disk for it' },
   { names: ['append'], argument: 'TEXT', summary: 'Command line for it' },
   ...DRIVE_OPTIONS,
+  ...DEVICE_OPTIONS,
   {
     names: ['boot'],
     argument: 'LIST',
@@ -68,6 +71,7 @@ export interface RunConfig {
   readonly initrdPath?: string;
   readonly append: string;
   readonly drives: readonly DriveSpec[];
+  readonly devices: readonly DeviceConfig[];
   readonly boot: BootConfig;
   /** Media that are put in later are not written either. */
   readonly isSnapshot: boolean;
@@ -128,6 +132,7 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
         : parseMemorySize('--memory', memory),
     append: values.get('append') ?? guest?.append ?? '',
     drives: parseDrives(options),
+    devices: parseDevices(options),
     boot: parseBoot(values.get('boot')),
     isSnapshot: values.has('snapshot'),
     serial,
