@@ -194,3 +194,16 @@ test('balloon and info balloon', () => {
   expect(runMonitorLine(machine, 'balloon 64')).toBe('Error: no balloon\n');
   expect(runMonitorLine(machine, 'info balloon')).toMatch(/^Error: .* --device virtio-balloon-pci/);
 });
+
+test('sendkey types chords of known keys; screendump names a file', () => {
+  expect(runMonitorLine(machine, 'sendkey ctrl-alt-delete')).toBe('');
+  expect(runMonitorLine(machine, 'sendkey shift-a 500')).toBe('');
+  expect(runMonitorLine(machine, 'screendump a b.png')).toBe('');
+  expect(machine.calls).toEqual(['ctrl+alt+delete default', 'shift+a 500', 'save a b.png']);
+  expect(runMonitorLine(machine, 'sendkey')).toMatch(/^Error: Which keys/);
+  expect(runMonitorLine(machine, 'sendkey retx')).toBe(
+    'Error: Unknown key "retx"; did you mean "ret"\n',
+  );
+  expect(runMonitorLine(machine, 'sendkey a soon')).toMatch(/^Error: The time must be/);
+  expect(runMonitorLine(machine, 'screendump')).toMatch(/^Error: Which file/);
+});
