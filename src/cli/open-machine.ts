@@ -3,17 +3,26 @@
 import { softwareAccelerator } from '../accel/software/index.ts';
 import { ACCESS_READ, PageWalk } from '../cpu/page-walk.ts';
 import type { Accelerator } from '../cpu/vcpu.ts';
+import type { FirmwareConfig } from '../machine/firmware.ts';
 import { Machine } from '../machine/machine.ts';
 import { openDrives, openMedium } from './block/open-drives.ts';
+import type { BootConfig } from './boot-options.ts';
 import { writePicture } from './display/picture.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { nodeHost } from './node-host.ts';
 import type { ACCELERATORS, RunConfig } from './run-options.ts';
 import type { SessionMachine } from './session.ts';
 
+/** Images of firmware. */
+export interface FirmwareImages {
+  readonly bios?: Uint8Array;
+  readonly vgaBIOS?: Uint8Array;
+}
+
 /** What a machine boots, in memory. */
 export interface BootFiles {
-  readonly kernel: Uint8Array;
+  readonly firmware?: FirmwareImages;
+  readonly kernel?: Uint8Array;
   readonly initrd?: Uint8Array;
 }
 
@@ -66,6 +75,10 @@ function monitorTarget(
   };
 }
 
+function withBoot(images: FirmwareImages, { order, hasMenu }: BootConfig): FirmwareConfig {
+  return { ...images, bootOrder: order, hasBootMenu: hasMenu };
+}
+
 /**
  * Creates the machine that `config` describes, with its guest loaded.
  * @throws {RangeError} if the host has not that much memory
@@ -77,6 +90,7 @@ export function openMachine(
   files: BootFiles,
   onWarning: (message: string) => void,
 ): SessionMachine {
+  const { firmware, ...rest } = files;
   const drives = openDrives(config.drives, onWarning);
   let machine: Machine;
   try {
@@ -86,8 +100,10 @@ export function openMachine(
       host: nodeHost,
       commandLine: config.append,
       drives,
+      serialCount: config.serials.length,
       devices: config.devices,
-      ...files,
+      ...rest,
+      ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot) }),
     });
   } catch (error) {
     for (const { medium } of drives) medium?.close();
@@ -95,12 +111,13 @@ export function openMachine(
   }
   return {
     monitorTarget: (quit) => monitorTarget(machine, config, onWarning, quit),
-    start(onSerial, onEnd) {
+    start(onSerial, onDebug, onEnd) {
       machine.onSerial = onSerial;
+      machine.onDebug = onDebug;
       machine.onEnd = onEnd;
       machine.start();
     },
-    sendSerial: (bytes) => machine.sendSerial(bytes),
+    sendSerial: (bytes, index) => machine.sendSerial(bytes, index),
     screen: machine.screen,
     typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
     close: () => machine.close(),
