@@ -88,4 +88,15 @@ export class MachineClock implements VirtualClock {
     this.nowNs();
     this.#isRunning = false;
   }
+
+  /**
+   * Time as a snapshot has it: the one way in which it may go back. Restore it before the devices,
+   * which arm their timers by it; timers that are armed stay until their owners do.
+   */
+  restore(ns: number): void {
+    this.#lastNs = ns;
+    this.#baseNs = ns;
+    this.#startedMs = this.#hostNowMs();
+    this.#horizonNs = Number.POSITIVE_INFINITY;
+  }
 }

@@ -14,7 +14,7 @@ import { loadImage } from './boot/load-image.ts';
 import { MachineClock } from './clock.ts';
 import { type FirmwareConfig, firmwareExtraBytes } from './firmware.ts';
 import type { Host, HostSleep } from './host.ts';
-import { KeyTypist } from './key-typist.ts';
+import { KeyTypist, type TypistState } from './key-typist.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
 import type { Screen } from './screen.ts';
@@ -46,6 +46,8 @@ export interface MachineOptions {
   readonly onTripleFault?: 'stop' | 'reset';
   /** What a reset by the guest does: boot again (the default), or end the run. */
   readonly onGuestReset?: 'reset' | 'stop';
+  /** Whether RAM stays zeros until a snapshot is loaded or the machine is reset. */
+  readonly isBlank?: boolean;
 }
 
 export type MachineState = 'created' | 'running' | 'paused' | 'closed';
@@ -59,6 +61,17 @@ export type MachineEnd =
   | { readonly kind: 'disaster'; readonly reason: string; readonly report: string }
   /** Ours: an invariant of Quire is broken, or a callback threw. */
   | { readonly kind: 'failure'; readonly error: unknown };
+
+/** State of a machine that is neither its chips' nor its processor's. */
+export interface MachinePending {
+  readonly isResetWanted: boolean;
+  readonly isPowerOffWanted: boolean;
+  /** Why it stopped by itself; never a failure of ours. */
+  readonly end: Exclude<MachineEnd, { kind: 'failure' }> | undefined;
+  /** Input that the guest has not taken, by serial port. */
+  readonly serialInput: readonly Uint8Array[];
+  readonly typist: TypistState;
+}
 
 /** The host's other work gets its turn at least so often, ms. */
 const YIELD_MS = 8;
@@ -107,6 +120,8 @@ export class Machine {
   #isResetWanted = false;
   #isPowerOffWanted = false;
   readonly #serials: readonly SerialStream[];
+  /** Settled once whoever holds the machine still lets go. */
+  #hold: Promise<void> | undefined;
   /** When the screen was last looked at, host ms. */
   #shownMs = Number.NEGATIVE_INFINITY;
 
@@ -163,7 +178,8 @@ export class Machine {
       },
       this.memory,
     );
-    this.#powerOn();
+    if (options.isBlank === true) this.vcpu.synchronize();
+    else this.#powerOn();
   }
 
   get state(): MachineState {
@@ -197,7 +213,7 @@ export class Machine {
         `Cannot start machine as it must be reset after it ended: it ended by ${this.#end.kind}`,
       );
     this.#state = 'running';
-    this.clock.start();
+    if (this.#hold === undefined) this.clock.start();
     const previous = this.#loop ?? Promise.resolve();
     this.#loop = previous.then(() => this.#run());
   }
@@ -292,6 +308,67 @@ export class Machine {
     return hasRoom;
   }
 
+  /**
+   * Runs `work` between two instructions, with virtual time standing still: for those who save and
+   * restore state. Others who ask wait for their turn. The machine's `state` does not change.
+   * @throws {TypeError} if it is closed; whatever `work` throws
+   */
+  async standStill<T>(work: () => T | Promise<T>): Promise<T> {
+    while (this.#hold !== undefined) await this.#hold;
+    this.#checkOpen('hold');
+    let release = (): void => {};
+    this.#hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    try {
+      // A caller may be inside a slice; nobody who was waited for is.
+      await undefined;
+      this.clock.stop();
+      this.#flushSerial();
+      return await work();
+    } finally {
+      this.#hold = undefined;
+      if (this.#state === 'running') this.clock.start();
+      release();
+      this.#wake();
+    }
+  }
+
+  /** What is pending in the machine itself. Call it inside `standStill`. */
+  savePending(): MachinePending {
+    const end = this.#end;
+    if (end?.kind === 'failure')
+      throw new TypeError('Cannot save machine as it must not have failed: its state is not sound');
+    return {
+      isResetWanted: this.#isResetWanted,
+      isPowerOffWanted: this.#isPowerOffWanted,
+      end,
+      serialInput: this.#serials.map((stream) => stream.save()),
+      typist: this.#typist.save(),
+    };
+  }
+
+  /**
+   * Restores what is pending, after everything else was restored. A machine that runs is paused if
+   * its state is that of one that ended.
+   * @throws {RangeError} if it is not this machine's; nothing has changed then
+   */
+  restorePending(pending: MachinePending): void {
+    if (pending.serialInput.length !== this.#serials.length)
+      throw new RangeError(
+        `Cannot restore machine as it must have ${pending.serialInput.length} serial ports: ` +
+          `it has ${this.#serials.length}`,
+      );
+    this.#typist.restore(pending.typist);
+    for (const [index, stream] of this.#serials.entries())
+      stream.restore(pending.serialInput[index]!);
+    this.#isResetWanted = pending.isResetWanted;
+    this.#isPowerOffWanted = pending.isPowerOffWanted;
+    this.#end = pending.end;
+    if (pending.end !== undefined && this.#state === 'running') this.#state = 'paused';
+    this.screen.notify();
+  }
+
   #createPC(): PC {
     return new PC({
       memory: this.memory,
@@ -371,6 +448,10 @@ export class Machine {
     let yieldedMs = this.#host.nowMs();
     try {
       while (this.#state === 'running') {
+        if (this.#hold !== undefined) {
+          await this.#hold;
+          continue;
+        }
         const isHalted = this.#runSlice();
         this.#flushSerial();
         this.#showScreen();

@@ -41,6 +41,18 @@ export class SerialStream {
     return count;
   }
 
+  /** Input that the guest has not taken. What it sent is the host's, not state. */
+  save(): Uint8Array {
+    return Uint8Array.from(this.#in.slice(this.#inDone));
+  }
+
+  /** Call it once the port is restored. @param input what waits from now on, up to 1 MiB */
+  restore(input: Uint8Array): void {
+    this.#in = Array.from(input);
+    this.#inDone = 0;
+    this.feed();
+  }
+
   /** Hands on what the port has room for. */
   feed(): void {
     const uart = this.#uart();
