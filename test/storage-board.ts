@@ -76,7 +76,7 @@ export class IDEBoard {
 
   /** Lets requests to media come back. */
   settle(): void {
-    for (let i = 0; i < 50; i++) this.clock.advance(1_000_000);
+    for (let i = 0; i < 12; i++) this.clock.advance(1_000_000);
   }
 
   /** Task file of 28-bit commands, and the command; `device` has LBA and DEV bits. */

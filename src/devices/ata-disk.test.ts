@@ -388,5 +388,5 @@ test('random registers and restores do no harm, and the device still answers aft
     expect(board.read(7)).toBe(0x58);
     expect(words(board.readData(SECTOR))[60]).toBe(64);
   };
-  fc.assert(fc.property(fc.array(step, { maxLength: 200 }), run), fuzzOptions(100));
+  fc.assert(fc.property(fc.array(step, { maxLength: 200 }), run), fuzzOptions(30));
 });
