@@ -8,6 +8,7 @@ import { Machine } from '../machine/machine.ts';
 import { openDrives, openMedium } from './block/open-drives.ts';
 import type { BootConfig } from './boot-options.ts';
 import { writePicture } from './display/picture.ts';
+import { type FlashFile, openFlash } from './flash-file.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { nodeHost } from './node-host.ts';
 import type { ACCELERATORS, RunConfig } from './run-options.ts';
@@ -75,8 +76,13 @@ function monitorTarget(
   };
 }
 
-function withBoot(images: FirmwareImages, { order, hasMenu }: BootConfig): FirmwareConfig {
-  return { ...images, bootOrder: order, hasBootMenu: hasMenu };
+function withBoot(
+  images: FirmwareImages,
+  { order, hasMenu }: BootConfig,
+  flash: FlashFile | undefined,
+): FirmwareConfig {
+  const config = { ...images, bootOrder: order, hasBootMenu: hasMenu };
+  return flash === undefined ? config : { ...config, flash };
 }
 
 /**
@@ -92,8 +98,11 @@ export function openMachine(
 ): SessionMachine {
   const { firmware, ...rest } = files;
   const drives = openDrives(config.drives, onWarning);
+  const { pflashPath } = config.firmware ?? {};
+  let flash: FlashFile | undefined;
   let machine: Machine;
   try {
+    if (pflashPath !== undefined) flash = openFlash(pflashPath, onWarning);
     machine = Machine.create({
       memoryBytes: config.memoryBytes,
       accelerator: ACCELERATOR_BY_NAME[config.accelerator],
@@ -103,10 +112,11 @@ export function openMachine(
       serialCount: config.serials.length,
       devices: config.devices,
       ...rest,
-      ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot) }),
+      ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot, flash) }),
     });
   } catch (error) {
     for (const { medium } of drives) medium?.close();
+    flash?.close();
     throw error;
   }
   return {
@@ -120,6 +130,9 @@ export function openMachine(
     sendSerial: (bytes, index) => machine.sendSerial(bytes, index),
     screen: machine.screen,
     typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
-    close: () => machine.close(),
+    close() {
+      machine.close();
+      flash?.close();
+    },
   };
 }

@@ -184,7 +184,7 @@ export class PC implements InterruptSource {
       ...[this.keyboard.keyboard, this.keyboard.mouse, this.keyboard, this.port92],
       ...[this.dmas[0], this.dmas[1], this.dmaPages],
       ...this.chipset.savables,
-      ...(this.firmware === undefined ? [] : [this.firmware.fwCfg]),
+      ...(this.firmware?.savables ?? []),
       ...this.chipset.bus.config.functions,
       ...this.storage.savables,
       ...this.virtio.savables,
@@ -217,7 +217,7 @@ export class PC implements InterruptSource {
     this.display.reset();
     this.#setCMOS();
     if (this.firmware === undefined) this.#setFirmwareState();
-    else this.firmware.fwCfg.reset();
+    else this.firmware.reset();
   }
 
   hasInterrupt(): boolean {
