@@ -122,6 +122,7 @@ export class Machine {
   readonly #serials: readonly SerialStream[];
   /** Settled once whoever holds the machine still lets go. */
   #hold: Promise<void> | undefined;
+  #isBlank: boolean;
   /** When the screen was last looked at, host ms. */
   #shownMs = Number.NEGATIVE_INFINITY;
 
@@ -178,7 +179,8 @@ export class Machine {
       },
       this.memory,
     );
-    if (options.isBlank === true) this.vcpu.synchronize();
+    this.#isBlank = options.isBlank === true;
+    if (this.#isBlank) this.vcpu.synchronize();
     else this.#powerOn();
   }
 
@@ -212,6 +214,7 @@ export class Machine {
       throw new TypeError(
         `Cannot start machine as it must be reset after it ended: it ended by ${this.#end.kind}`,
       );
+    this.#isBlank = false;
     this.#state = 'running';
     if (this.#hold === undefined) this.clock.start();
     const previous = this.#loop ?? Promise.resolve();
@@ -334,6 +337,35 @@ export class Machine {
     }
   }
 
+  /** Lets the guest and the host's other work run on. */
+  giveTurn(): Promise<void> {
+    return this.#host.yield();
+  }
+
+  /** Whether guest RAM is all zeros still: it was made blank, and nothing has happened since. */
+  get isBlank(): boolean {
+    return this.#isBlank;
+  }
+
+  /** What the machine is made of, as plain data: two machines of equal ones take each other's state. */
+  get configuration(): Readonly<Record<string, unknown>> {
+    const { drives = [], devices = [], serialCount = 1, firmware } = this.#options;
+    return {
+      version: 1,
+      memoryBytes: this.memoryBytes,
+      serialCount,
+      hasFirmware: firmware !== undefined,
+      drives: drives.map(({ interface: bus, media, index, medium }) => ({
+        interface: bus,
+        media,
+        index,
+        // A drive that takes other media may hold another one by now.
+        ...(bus === 'floppy' || media === 'cdrom' ? {} : { sizeBytes: medium?.sizeBytes ?? 0 }),
+      })),
+      devices: devices.map(({ kind }) => kind),
+    };
+  }
+
   /** What is pending in the machine itself. Call it inside `standStill`. */
   savePending(): MachinePending {
     const end = this.#end;
@@ -359,6 +391,7 @@ export class Machine {
         `Cannot restore machine as it must have ${pending.serialInput.length} serial ports: ` +
           `it has ${this.#serials.length}`,
       );
+    this.#isBlank = false;
     this.#typist.restore(pending.typist);
     for (const [index, stream] of this.#serials.entries())
       stream.restore(pending.serialInput[index]!);
@@ -408,6 +441,7 @@ export class Machine {
 
   /** Processor and memory as a boot loader leaves them. */
   #powerOn(): void {
+    this.#isBlank = false;
     this.vcpu.reset();
     this.vcpu.setA20(this.pc.isA20Enabled);
     if (this.#options.firmware === undefined)
