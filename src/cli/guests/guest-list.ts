@@ -88,8 +88,9 @@ export const GUESTS: readonly Guest[] = [
       patterns: [`*/images/12/i386/text/debian-installer/i386/${file}`],
       role: file === 'linux' ? 'kernel' : 'initrd',
     })),
-    memoryBytes: 256 * MIB,
-    append: 'vga=normal',
+    memoryBytes: 320 * MIB,
+    // The installer stays on the text screen without a driver for the display.
+    append: 'nomodeset',
   },
   {
     name: FIRMWARE_GUEST,
