@@ -1,5 +1,5 @@
-// A guest for tests of snapshots: a loop that counts, and writes each count to another page, so that
-// its memory at any instant can be computed from the count alone.
+// A guest for tests of snapshots: a loop that counts, and writes each count to another page, so
+// that its memory at any instant can be computed from the count alone.
 
 import { softwareAccelerator } from '../src/accel/software/index.ts';
 import { nodeHost } from '../src/cli/node-host.ts';

@@ -204,7 +204,8 @@ test('a damaged page is refused before the machine is touched', async () => {
   expect(Buffer.compare(ramOf(machine), ram)).toBe(0);
 });
 
-// Goal: failures 23. HLT, a shadow and an armed timer are the guest's; whether it runs is the host's.
+// Goal: failures 23. HLT, a shadow and an armed timer are the guest's; whether
+// it runs is the host's.
 test('HLT, an interrupt shadow, a pending NMI and timers are kept', async () => {
   const source = countingMachine();
   source.vcpu.state.set32(HALTED, 1);

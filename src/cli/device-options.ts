@@ -1,5 +1,5 @@
-// Devices on the command line that are no drives, by QEMU's names: --device NAME. QEMU documentation,
-// "Invocation", "-device driver".
+// Devices on the command line that are no drives, by QEMU's names: --device NAME. QEMU
+// documentation, "Invocation", "-device driver".
 
 import { randomFillSync } from 'node:crypto';
 import type { DeviceConfig } from '../machine/virtio.ts';

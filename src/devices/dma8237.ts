@@ -1,7 +1,7 @@
-// 8237A DMA controller and the PC's page registers. Only devices request: a transfer by software, or
-// from memory to memory, is no use in a PC and does nothing. Intel 8237A data sheet (231466-005),
-// "Register Description", "Software Commands"; page registers: IBM PC AT Technical Reference, "DMA
-// Controllers".
+// 8237A DMA controller and the PC's page registers. Only devices request: a transfer by
+// software, or from memory to memory, is no use in a PC and does nothing. Intel 8237A data
+// sheet (231466-005), "Register Description", "Software Commands"; page registers: IBM PC AT
+// Technical Reference, "DMA Controllers".
 
 import type { DMAMemory } from './bus-master-ide.ts';
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';

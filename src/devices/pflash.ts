@@ -1,6 +1,6 @@
 // A NOR flash chip of 8 bits with Intel's command set, as firmware finds on a board. JEDEC JEP137B
-// (command set 0x0001), JESD68.01 "Common Flash Interface (CFI)"; Intel StrataFlash Memory (J3) data
-// sheet (290667), table 4 "Command Bus-Cycle Definitions" and section 7.5 "Write Buffer".
+// (command set 0x0001), JESD68.01 "Common Flash Interface (CFI)"; Intel StrataFlash Memory (J3)
+// data sheet (290667), table 4 "Command Bus-Cycle Definitions" and section 7.5 "Write Buffer".
 //
 // In read-array mode the chip is memory (the region is in ROMD mode); a command takes it out of it,
 // until 0xff. Erasing and programming take no time: status reads as ready at once.

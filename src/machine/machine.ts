@@ -347,7 +347,9 @@ export class Machine {
     return this.#isBlank;
   }
 
-  /** What the machine is made of, as plain data: two machines of equal ones take each other's state. */
+  /**
+   * What the machine is made of, as plain data: two machines of equal ones take each other's state.
+   */
   get configuration(): Readonly<Record<string, unknown>> {
     const { drives = [], devices = [], serialCount = 1, firmware } = this.#options;
     return {

@@ -1,4 +1,5 @@
-// Between a serial port and its host: batches of what the guest sends, and what waits to be taken by it.
+// Between a serial port and its host: batches of what the guest sends, and what
+// waits to be taken by it.
 
 import type { UART16550 } from '../devices/uart16550.ts';
 

@@ -7,7 +7,9 @@ import type { RAMBlock } from '../memory/ram-block.ts';
 import { mismatch } from './machine-error.ts';
 import type { IndexedBlock } from './page-index.ts';
 
-/** The machine's blocks as a snapshot lists them: by id, so that equal machines have equal lists. */
+/**
+ * The machine's blocks as a snapshot lists them: by id, so that equal machines have equal lists.
+ */
 export function blocksOf(machine: Machine): IndexedBlock[] {
   return sortedBlocks(machine).map(({ id, sizeBytes }) => ({ id, sizeBytes }));
 }

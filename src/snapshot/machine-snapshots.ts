@@ -2,9 +2,9 @@
 // and what changed since the last one.
 //
 // A save holds the machine still for one instant: it takes the MIGRATION bits, wants every page of
-// RAM (or every page that was dirty) from a `PageCapture`, and copies device and processor state. The
-// guest runs on, and pages go to the store at their leisure. If the save fails, the bits go back, so
-// that the next incremental save misses nothing.
+// RAM (or every page that was dirty) from a `PageCapture`, and copies device and processor state.
+// The guest runs on, and pages go to the store at their leisure. If the save fails, the bits go
+// back, so that the next incremental save misses nothing.
 
 import { PAGE_SIZE } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
@@ -86,8 +86,8 @@ interface Instant {
 }
 
 /**
- * Snapshots of `machine` in a store. One for each machine: it knows which snapshot the MIGRATION bits
- * count from.
+ * Snapshots of `machine` in a store. One for each machine: it knows which
+ * snapshot the MIGRATION bits count from.
  */
 export class MachineSnapshots {
   readonly machine: Machine;

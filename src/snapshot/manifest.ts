@@ -1,5 +1,6 @@
-// A snapshot's manifest: an OCI image manifest with an artifact type of ours, which lists every blob
-// that the snapshot needs. OCI image specification 1.1, "Image Manifest" and "Content Descriptors".
+// A snapshot's manifest: an OCI image manifest with an artifact type of ours,
+// which lists every blob that the snapshot needs. OCI image specification 1.1,
+// "Image Manifest" and "Content Descriptors".
 
 import { decodeUTF8, encodeUTF8 } from './byte-reader.ts';
 import { type Digest, isDigest } from './digest.ts';
@@ -160,7 +161,8 @@ export function blobsOf(manifest: SnapshotManifest): Descriptor[] {
 }
 
 /**
- * Every blob that any OCI manifest or index names, for `gc`, which must spare what others put there.
+ * Every blob that any OCI manifest or index names, for `gc`, which must spare
+ * what others put there.
  * @throws {SnapshotError} `CORRUPT` if that cannot be told
  */
 export function namedBlobs(bytes: Uint8Array, subject: string): Descriptor[] {

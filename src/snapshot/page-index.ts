@@ -1,6 +1,6 @@
-// The page index: which page of which RAM block lies where in which blob. A page in no run is zeros.
-// It names every blob the snapshot's RAM needs, its own and its parent's alike, so that a snapshot
-// of any chain is loaded from this one list. docs/snapshot-format.md, "Page index".
+// The page index: which page of which RAM block lies where in which blob. A page in no run is
+// zeros. It names every blob the snapshot's RAM needs, its own and its parent's alike, so that a
+// snapshot of any chain is loaded from this one list. docs/snapshot-format.md, "Page index".
 
 import { PAGE_SIZE } from '../base/pages.ts';
 import { ByteBuilder, ByteReader } from './byte-reader.ts';

@@ -1,4 +1,5 @@
-// Where each page of a snapshot in the making is: given and zeros, given and in a blob, or not given.
+// Where each page of a snapshot in the making is: given and zeros, given and in
+// a blob, or not given.
 
 import { PAGE_SIZE } from '../base/pages.ts';
 import type { IndexedBlock, PageIndex, PageRun } from './page-index.ts';

@@ -33,8 +33,8 @@ const AHEAD_COUNT = 4;
 
 /**
  * A snapshot of a store. `open` has read and checked everything but the pages, and that their blobs
- * are there; a machine that compares itself with `blocks`, `config` and `sections` first is untouched
- * by a snapshot that is not for it.
+ * are there; a machine that compares itself with `blocks`, `config` and `sections` first is
+ * untouched by a snapshot that is not for it.
  */
 export class SnapshotReader {
   /** The tag it was opened by, or its digest. */

@@ -1,5 +1,5 @@
-// Where snapshots are kept: blobs by digest, and tags that name manifests. A folder on Node, a map in
-// tests; whatever keeps these promises will do.
+// Where snapshots are kept: blobs by digest, and tags that name manifests. A folder on Node, a map
+// in tests; whatever keeps these promises will do.
 
 import type { Digest } from './digest.ts';
 import { TAG_LENGTH_MAX } from './limits.ts';
@@ -75,8 +75,8 @@ export interface SnapshotStore {
    */
   getBlob(key: BlobKey, options?: CancelOptions): Promise<Uint8Array>;
   /**
-   * A blob from byte `offset` on, in pieces. Only the whole has a digest, so pieces are not verified:
-   * for a receiver that verifies, such as a registry.
+   * A blob from byte `offset` on, in pieces. Only the whole has a digest, so pieces are not
+   * verified: for a receiver that verifies, such as a registry.
    */
   streamBlob(key: BlobKey, offset: number): AsyncIterable<Uint8Array>;
   /** All tags, by name. */

@@ -27,7 +27,9 @@ export const LINUX_PROMPT = /quire# /;
 /** A module to insert, by its name, with parameters behind it: `virtio_pci force_legacy=1`. */
 export type ModuleSpec = string;
 
-/** Files for `--kernel` and `--initrd`; the latter in a folder of its own, which the test removes. */
+/**
+ * Files for `--kernel` and `--initrd`; the latter in a folder of its own, which the test removes.
+ */
 export interface LinuxGuest {
   readonly kernelPath: string;
   readonly initrdPath: string;
@@ -35,8 +37,8 @@ export interface LinuxGuest {
 }
 
 /**
- * Fetches `debian-686`, its modules and BusyBox, and writes an initramfs that inserts `modules` after
- * what they depend on.
+ * Fetches `debian-686`, its modules and BusyBox, and writes an initramfs that
+ * inserts `modules` after what they depend on.
  * @throws {GuestError} if something cannot be fetched
  * @throws {Error} if the kernel's package has no such module
  */

@@ -1,5 +1,5 @@
-// Debian's kernel with its own drivers for IDE, CD-ROM and floppy disk, through the real command line;
-// what it wrote is then looked at by the host's tools.
+// Debian's kernel with its own drivers for IDE, CD-ROM and floppy disk, through the real command
+// line; what it wrote is then looked at by the host's tools.
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -2,8 +2,8 @@
 // disk, another writer), what could be loaded before can be loaded after.
 //
 // Blobs are written aside, synced and renamed; a manifest's blobs are all there, and their folder
-// synced, before `index.json` is replaced. Tags change under a lock, which is held for a moment only;
-// `gc` holds it while it works, and is refused while a writer is open.
+// synced, before `index.json` is replaced. Tags change under a lock, which is held for a moment
+// only; `gc` holds it while it works, and is refused while a writer is open.
 
 import { createReadStream } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
@@ -208,7 +208,8 @@ export class DirectoryStore implements SnapshotStore {
     await this.#locked('make', async () => {
       const layoutPath = this.#files.at('oci-layout');
       if ((await this.#files.size(layoutPath)) !== undefined) return; // Somebody else made it.
-      // The layout comes last: where it is, the index was, and a lost index is never taken for none.
+      // The layout comes last: where it is, the index was, and a lost index is
+      // never taken for none.
       const empty = encodeIndex({ entries: [], untagged: [] });
       await this.#files.replace(this.#files.at('index.json'), empty, '.', 'create');
       await this.#files.replace(layoutPath, encodeLayout(), '.', 'create');

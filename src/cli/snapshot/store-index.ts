@@ -1,5 +1,5 @@
-// `oci-layout` and `index.json`: the two files that make a folder an OCI image layout, and the tags.
-// OCI image specification 1.1, "Image Layout Specification".
+// `oci-layout` and `index.json`: the two files that make a folder an OCI image layout, and the
+// tags. OCI image specification 1.1, "Image Layout Specification".
 
 import { MANIFEST_BYTES_MAX, TAGS_MAX } from '../../snapshot/limits.ts';
 import {

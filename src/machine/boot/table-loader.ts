@@ -1,6 +1,7 @@
 // ACPI tables for firmware that lays them out itself: the tables without addresses, and a script of
 // what to allocate, which pointers to add to, and which checksums to make. The format is QEMU's, of
-// the fw_cfg file "etc/table-loader" (hw/acpi/bios-linker-loader, as SeaBIOS's romfile_loader reads it).
+// the fw_cfg file "etc/table-loader" (hw/acpi/bios-linker-loader, as SeaBIOS's
+// romfile_loader reads it).
 //
 //   An entry is 128 bytes:   0 u32 command   4 operands   little-endian; file names have 56 bytes
 //   1 allocate      4 file   60 u32 alignment   64 u8 zone
