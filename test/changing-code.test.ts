@@ -107,7 +107,7 @@ test('failure 31: an instruction whose second page is not there faults without e
   expect(board.call(CROSSING), 'resumed').toBe(0x0101_0106);
 });
 
-test('failure 31: an instruction whose second page is remapped, or rewritten, is the new one', () => {
+test('failure 31: an instruction whose second page is remapped or rewritten is the new one', () => {
   const board = new CodeBoard();
   board.enablePaging();
   board.put(CROSSING, ADD_ACROSS);
@@ -213,7 +213,7 @@ test('failure 33: a page written as data, run, written and run again', () => {
   expect(board.reg(EBX)).toBe(321);
 });
 
-test('failure 34: a fault in the store of ADC, XADD, CMPXCHG, SHLD leaves flags and registers', () => {
+test('failure 34: a fault of a read-modify-write leaves flags and registers alone', () => {
   const page = 0x5_0000;
   const forms: readonly (readonly [string, number[]])[] = [
     ['ADC [mem],EAX', [0x11, 0x05, ...u32(page)]],
@@ -280,7 +280,7 @@ test('failure 37: code runs from ROM, stores to it change nothing, and it stays 
     expect((board.call(self) as number) & 0xffff, String(round)).toBe(first);
 });
 
-test('failure 37: ROMD that turns into I/O while its code is warm is a disaster, not old code', () => {
+test('failure 37: ROMD that turns into I/O while its code is warm does not run old code', () => {
   const board = new CodeBoard();
   const { memory } = board.machine;
   const flash = MemoryRegion.romd('flash', memory.ramList.blocks[0]!, {

@@ -23,6 +23,7 @@ import { SlicePlanner } from './slice-planner.ts';
 import type { DriveConfig } from './storage.ts';
 import type { DeviceConfig } from './virtio.ts';
 
+/** What a machine is made of, and what it starts. Sizes are bytes. */
 export interface MachineOptions {
   /** Guest RAM: whole pages, 1 MiB to 4080 MiB. */
   readonly memoryBytes: number;
@@ -50,6 +51,7 @@ export interface MachineOptions {
   readonly isBlank?: boolean;
 }
 
+/** Where a machine is in its life; `closed` is for ever. */
 export type MachineState = 'created' | 'running' | 'paused' | 'closed';
 
 /** Why a machine stopped by itself. */
@@ -86,6 +88,12 @@ const NS_PER_MS = 1_000_000;
 const KEY_HOLD_MS = 100;
 const ZERO_CHUNK_BYTES = 1 << 20;
 
+/**
+ * A PC with its processor, memory and devices: created, started, paused and started again, closed.
+ *
+ * It runs in slices between which the host's other work has its turn; virtual time stands still
+ * while it is paused. A guest's disaster ends the run with a `MachineEnd`, never with an exception.
+ */
 export class Machine {
   readonly memory: PCMemory;
   readonly addressSpace: AddressSpace;

@@ -73,6 +73,7 @@ export interface PCOptions {
   readonly events: PCEvents;
 }
 
+/** The chips of a PC on their buses and wires; `interrupts` of its processor come from here. */
 export class PC implements InterruptSource {
   readonly ram: RAMBlock;
   /** The 64 KiB port space. */
