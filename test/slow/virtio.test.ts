@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { GuestProcess } from './guest-process.ts';
+import { fetchReason, GuestProcess } from './guest-process.ts';
 import { LINUX_PROMPT, type LinuxGuest, linuxGuestOrReason } from './linux-guest.ts';
 
 const BOOT_SECONDS = 15 * 60;
@@ -178,4 +178,56 @@ test('the same disk by the legacy interface, and a read-only one', async ({ skip
   const digests = await fillDisk();
   await powerOff();
   checkDisk(disk, digests);
+});
+
+/**
+ * A boot sector, at 0x7c00 in real mode: reads sector 1 by INT 13h function 42h (drive in DL, address
+ * packet at SI), sends it to COM1 up to a zero, writes it to sector 2 by function 43h, and says so.
+ */
+function bootSector(): Buffer {
+  const packet = (sector: number) => [16, 0, 1, 0, 0, 0x80, 0, 0, sector, 0, 0, 0, 0, 0, 0, 0];
+  const code = [
+    ...[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00, 0x70], // ds = ss = 0, sp = 0x7000
+    ...[0xbe, 0x80, 0x7c, 0xb4, 0x42, 0xcd, 0x13, 0x72, 0x18], // si = 0x7c80; int 13h; jc fail
+    ...[0xbe, 0x00, 0x80, 0xe8, 0x1b, 0x00], // mov si, 0x8000; call puts
+    ...[0xbe, 0x90, 0x7c, 0xb8, 0x00, 0x43, 0xcd, 0x13, 0x72, 0x08], // si = 0x7c90; jc fail
+    ...[0xbe, 0xa0, 0x7c, 0xe8, 0x0b, 0x00, 0xeb, 0x06], // puts "written"; jmp end
+    ...[0xbe, 0xb0, 0x7c, 0xe8, 0x03, 0x00], // fail: puts "failed"
+    ...[0xf4, 0xeb, 0xfd], // end: hlt; jmp end
+    ...[0x52, 0xac, 0x84, 0xc0, 0x74, 0x06], // puts: push dx; lodsb; test al, al; jz done
+    ...[0xba, 0xf8, 0x03, 0xee, 0xeb, 0xf5], // mov dx, 0x3f8; out dx, al; jmp to the lodsb
+    ...[0x5a, 0xc3], // done: pop dx; ret
+  ];
+  const sector = Buffer.alloc(SECTOR_BYTES);
+  Buffer.from(code).copy(sector);
+  Buffer.from([...packet(1), ...packet(2)]).copy(sector, 0x80);
+  sector.write('written\n', 0xa0);
+  sector.write('failed\n', 0xb0);
+  // One active partition, and the signature.
+  sector[446] = 0x80;
+  sector[450] = 0x83;
+  sector.writeUInt32LE(8, 454);
+  sector.writeUInt32LE(100, 458);
+  sector.writeUInt16LE(0xaa55, 510);
+  return sector;
+}
+
+test('SeaBIOS boots from a virtio disk, and reads and writes it', async ({ skip }) => {
+  const reason = fetchReason('seabios');
+  skip(reason !== undefined, reason);
+  const disk = join(folder, 'boot.img');
+  const image = Buffer.alloc(1 << 20);
+  bootSector().copy(image);
+  image.write('hello from sector one\n', SECTOR_BYTES);
+  writeFileSync(disk, image);
+  guest = new GuestProcess(
+    ...['-m', '64M', '--drive', `if=virtio,file=${disk}`, '--exit-on', 'written|failed'],
+    ...['--timeout', '120'],
+  );
+  expect(await guest.exitCode(), guest.output).toBe(0);
+  expect(guest.output).toMatch(/hello from sector one\s+written/);
+  const after = readFileSync(disk);
+  const sector = (index: number) =>
+    after.subarray(SECTOR_BYTES * index, SECTOR_BYTES * (index + 1));
+  expect(sector(2).equals(sector(1))).toBe(true);
 });
