@@ -183,9 +183,9 @@ export class SnapshotBuilder {
     config: Readonly<Record<string, unknown>>,
     sections: readonly StateSection[],
   ): Promise<SnapshotSaved> {
-    this.#checkOpen();
-    checkTag(tag);
     try {
+      this.#checkOpen();
+      checkTag(tag);
       return await this.#commit(tag, config, sections);
     } finally {
       await this.abort();

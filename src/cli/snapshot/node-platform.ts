@@ -19,14 +19,20 @@ type Codec = Pick<Compression, 'compress' | 'decompress'>;
 
 let loading: Promise<Codec> | undefined;
 
+/** A Buffer's `slice` is no copy, and the core counts on one. */
+function plain(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
 /** The host's own zstd, or one in WebAssembly, loaded when first needed. */
 async function codec(): Promise<Codec> {
   const { zstdCompressSync, zstdDecompressSync, constants } = zlib as unknown as ZstdZlib;
   if (zstdCompressSync !== undefined && zstdDecompressSync !== undefined) {
     const params = { [constants.ZSTD_c_compressionLevel!]: LEVEL };
     return {
-      compress: (bytes) => zstdCompressSync(bytes, { params }),
-      decompress: (bytes, sizeBytes) => zstdDecompressSync(bytes, { maxOutputLength: sizeBytes }),
+      compress: (bytes) => plain(zstdCompressSync(bytes, { params })),
+      decompress: (bytes, sizeBytes) =>
+        plain(zstdDecompressSync(bytes, { maxOutputLength: sizeBytes })),
     };
   }
   const zstd = await import('@bokuweb/zstd-wasm');
