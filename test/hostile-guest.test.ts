@@ -78,7 +78,7 @@ function runBounded(machine: Machine, instructions: number): RunExit {
   return exit;
 }
 
-test('random bytes as code, in real and protected mode, end in a state and never in an exception', () => {
+test('random bytes as code, in real and protected mode, end in a state, never an exception', () => {
   fc.assert(
     fc.property(fc.integer(), fc.boolean(), (seed, isReal) => {
       const machine = createMachine();
@@ -127,7 +127,7 @@ function word(value: number): number[] {
   return [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
 }
 
-test('a guest that touches every port and device register at random leaves the host alive', async () => {
+test('random accesses to all ports and device registers leave the host alive', async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer(), async (seed) => {
       const random = randomNumbers(seed);

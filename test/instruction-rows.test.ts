@@ -30,8 +30,8 @@ test('every row emits by itself', () => {
   expect(failures).toEqual([]);
 });
 
-test('WebAssembly accepts the module of all rows', async () => {
+test('WebAssembly accepts the module of all rows', () => {
   const { bytes, handlerCount } = buildInterpreter(new OpcodeMap(allRows()), systemMethods());
   expect(handlerCount).toBeGreaterThan(allRows().length);
-  await expect(WebAssembly.compile(bytes)).resolves.toBeInstanceOf(WebAssembly.Module);
+  expect(new WebAssembly.Module(bytes)).toBeInstanceOf(WebAssembly.Module);
 });

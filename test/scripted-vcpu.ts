@@ -14,6 +14,7 @@ export class ScriptedVCPU implements VCPU {
   nmiCount = 0;
   synchronizeCount = 0;
   isA20Enabled = false;
+  isNMIPending = false;
   isStopRequested = false;
   eventCount = 0;
   readonly budgets: number[] = [];

@@ -1,4 +1,5 @@
-// A VGA by itself, with what a machine gives it: memory whose pages are watched, time, and the ports.
+// A VGA by itself, with what a machine gives it: memory whose pages are watched,
+// time, and the ports.
 
 import { VGA } from '../src/devices/vga.ts';
 import { VGARenderer } from '../src/devices/vga-renderer.ts';

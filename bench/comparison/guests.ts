@@ -18,7 +18,8 @@ const MEMORY_BYTES = 128 << 20;
 /** Calls in a round of the code-page kernels: the same for any number of pages. */
 const CALLS_PER_ROUND = 600_000;
 const PAGE_COUNTS = [600, 1200, 5000];
-const ROUND_COUNT = 20;
+/** Enough for a translator to get warm. */
+export const ROUND_COUNT = 20;
 const QUICK_DIVISOR = 50;
 
 /** The tests of bench/guests/bench.S. */
@@ -84,6 +85,12 @@ export function testsJob(tests: readonly string[], divisor: number): Job {
   const bits = tests.map((letter) => 1 << (letter.charCodeAt(0) - 'a'.charCodeAt(0)));
   const symbols = { TESTS: bits.reduce((sum, bit) => sum | bit, 0), DIVISOR: divisor };
   return multibootJob(assemble(BUILD, kernelSource('bench'), symbols));
+}
+
+/** A job with many pages of hot code; throws as `testsJob` does. */
+export function pagesJob(pageCount: number, roundCount: number, divisor = 1): Job {
+  const repeatCount = Math.max(1, Math.round(CALLS_PER_ROUND / divisor / pageCount));
+  return multibootJob(assemble(BUILD, codePagesSource({ pageCount, repeatCount, roundCount })));
 }
 
 /** The smaller of two that may be missing. */
@@ -180,12 +187,10 @@ export async function guests(args: readonly string[]): Promise<void> {
   const results: Record<string, unknown> = {};
   if (tests.length > 0) results.tests = await runTests(systems, options, tests, divisor);
   for (const pageCount of pageCounts) {
-    const repeatCount = Math.max(1, Math.round(CALLS_PER_ROUND / divisor / pageCount));
-    const source = codePagesSource({ pageCount, repeatCount, roundCount });
-    const job = multibootJob(assemble(BUILD, source));
+    const job = pagesJob(pageCount, roundCount, divisor);
     const runs = await compare(systems, job, options, `${pageCount} pages`);
     printPages(runs, pageCount);
-    results[`${pageCount} pages`] = { repeatCount, roundCount, systems: runs };
+    results[`${pageCount} pages`] = { roundCount, systems: runs };
   }
   if (options.isSaving) saveResults('guests', at, { divisor, ...results });
 }

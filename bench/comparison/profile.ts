@@ -8,7 +8,8 @@ import { parseOptions } from '../../src/cli/options.ts';
 import { parseSeconds } from '../../src/cli/values.ts';
 import { BUILD, compileChildren } from './compile.ts';
 import { debianJob, PROMPT } from './debian.ts';
-import { parseTests, testsJob } from './guests.ts';
+import { pagesJob, parseTests, ROUND_COUNT, testsJob } from './guests.ts';
+import type { Job } from './job.ts';
 import { parseCount } from './options.ts';
 import { circumstances, printCircumstances } from './results.ts';
 import { runJob } from './run-job.ts';
@@ -104,11 +105,21 @@ function printProfile(profile: Profile, topCount: number): void {
   );
 }
 
+/** A boot, or a kernel of bench/guests. */
+async function chooseJob(values: ReadonlyMap<string, string>): Promise<Job> {
+  const tests = values.get('tests');
+  const pages = values.get('pages');
+  if (tests !== undefined) return testsJob(parseTests(tests), 1);
+  if (pages !== undefined) return pagesJob(parseCount('--pages', pages), ROUND_COUNT);
+  return debianJob([PROMPT], { workload: false });
+}
+
 export async function profile(args: readonly string[]): Promise<void> {
   const { values } = parseOptions(
     [
       { names: ['seconds'], argument: 'N', summary: 'Stop after that time, not at the prompt' },
       { names: ['tests'], argument: 'LETTERS', summary: 'Tests of bench.S in place of the boot' },
+      { names: ['pages'], argument: 'N', summary: 'Hot code pages in place of the boot' },
       { names: ['top'], argument: 'N', summary: 'How many functions to show' },
     ],
     args,
@@ -119,11 +130,7 @@ export async function profile(args: readonly string[]): Promise<void> {
   compileChildren();
   const found = await findSystem('quire');
   if ('missing' in found) throw new Error(found.missing);
-  const tests = values.get('tests');
-  const job =
-    tests === undefined
-      ? await debianJob([PROMPT], { workload: false })
-      : testsJob(parseTests(tests), 1);
+  const job = await chooseJob(values);
   printCircumstances('profile', circumstances());
   const folder = join(BUILD, 'profile');
   rmSync(folder, { recursive: true, force: true });

@@ -1,5 +1,6 @@
 // The `info` commands of the monitor.
 
+import { formatRegisters } from '../cpu/report.ts';
 import {
   formatDirty,
   formatFlatView,
@@ -8,8 +9,8 @@ import {
   formatTree,
 } from '../memory/info.ts';
 import type { MonitorCommand, MonitorTarget } from './monitor.ts';
+import { formatBalloon } from './monitor-balloon.ts';
 import { formatDrives } from './monitor-block.ts';
-import { formatRegisters } from './registers.ts';
 
 const PAGE_BYTES = 4096;
 const LINEAR_PAGES = 2 ** 20;
@@ -79,5 +80,6 @@ export const INFO_COMMANDS: readonly MonitorCommand[] = [
     summary: 'Drives and their media',
     run: ({ drives }) => formatDrives(drives),
   },
+  { name: 'balloon', args: '', summary: 'RAM that the guest has left', run: formatBalloon },
   { name: 'mem', args: '', summary: 'Linear memory that page tables map', run: mem },
 ];

@@ -54,6 +54,11 @@ class FakeMachine implements MonitorTarget {
     this.calls.push(`${keys.join('+')} ${holdMs ?? 'default'}`);
     return true;
   }
+  balloon: { actualBytes: number } | undefined = { actualBytes: 100 * 2 ** 20 + 4096 };
+  setBalloonTarget(bytes: number): void {
+    if (this.balloon === undefined) throw new RangeError('no balloon');
+    this.calls.push(`balloon ${bytes}`);
+  }
   saveScreen(path: string): void {
     this.calls.push(`save ${path}`);
   }
@@ -177,4 +182,28 @@ test('media are changed in removable drives only, and a bad image leaves the dri
   expect(runMonitorLine(machine, 'change ide1-cd0 x')).toBe(
     'Error: Cannot open image "x": no such file\n',
   );
+});
+
+test('balloon and info balloon', () => {
+  expect(runMonitorLine(machine, 'info balloon')).toBe('balloon: actual=100\n');
+  expect(runMonitorLine(machine, 'balloon 64')).toBe('');
+  expect(machine.calls).toEqual(['balloon 67108864']);
+  for (const bad of ['', ' -1', ' 0', ' 1.5', ' lots'])
+    expect(runMonitorLine(machine, `balloon${bad}`)).toMatch(/^Error: How many MiB/);
+  machine.balloon = undefined;
+  expect(runMonitorLine(machine, 'balloon 64')).toBe('Error: no balloon\n');
+  expect(runMonitorLine(machine, 'info balloon')).toMatch(/^Error: .* --device virtio-balloon-pci/);
+});
+
+test('sendkey types chords of known keys; screendump names a file', () => {
+  expect(runMonitorLine(machine, 'sendkey ctrl-alt-delete')).toBe('');
+  expect(runMonitorLine(machine, 'sendkey shift-a 500')).toBe('');
+  expect(runMonitorLine(machine, 'screendump a b.png')).toBe('');
+  expect(machine.calls).toEqual(['ctrl+alt+delete default', 'shift+a 500', 'save a b.png']);
+  expect(runMonitorLine(machine, 'sendkey')).toMatch(/^Error: Which keys/);
+  expect(runMonitorLine(machine, 'sendkey retx')).toBe(
+    'Error: Unknown key "retx"; did you mean "ret"\n',
+  );
+  expect(runMonitorLine(machine, 'sendkey a soon')).toMatch(/^Error: The time must be/);
+  expect(runMonitorLine(machine, 'screendump')).toMatch(/^Error: Which file/);
 });

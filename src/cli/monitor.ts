@@ -5,12 +5,14 @@ import type { CPUState } from '../cpu/state.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import type { Drive } from '../devices/block/drive.ts';
 import { KEY_NAMES } from '../devices/key-codes.ts';
+import type { VirtioBalloon } from '../devices/virtio/virtio-balloon.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
 import type { DirtyMemory } from '../memory/dirty-memory.ts';
 import type { RAMList } from '../memory/ram-list.ts';
 import type { SoftTLB } from '../memory/soft-tlb.ts';
 import { evaluateAddress } from './address-expression.ts';
 import { formatDump, parseDumpFormat } from './memory-dump.ts';
+import { setBalloon } from './monitor-balloon.ts';
 import { changeMedium, ejectMedium } from './monitor-block.ts';
 import { INFO_COMMANDS } from './monitor-info.ts';
 import { suggestion } from './suggestion.ts';
@@ -36,6 +38,9 @@ export interface MonitorTarget {
   rightsOf(linear: number): string;
   /** Types a chord; false if there is no room. Throws a `RangeError` for what is no key. */
   typeKeys(keys: readonly string[], holdMs?: number): boolean;
+  readonly balloon?: Pick<VirtioBalloon, 'actualBytes'> | undefined;
+  /** Asks the guest to have so much left. Throws a `RangeError` if there is no balloon. */
+  setBalloonTarget(bytes: number): void;
   /** Writes the screen to a picture; throws a `RangeError` that says why it cannot. */
   saveScreen(path: string): void;
   stop(): void;
@@ -178,6 +183,12 @@ export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
     args: '[-f] DRIVE',
     summary: 'Take the medium out; -f: though the guest has locked it',
     run: ejectMedium,
+  },
+  {
+    name: 'balloon',
+    args: 'MIB',
+    summary: 'Ask the guest to have so much of its RAM left',
+    run: setBalloon,
   },
   {
     name: 'sendkey',

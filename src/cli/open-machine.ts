@@ -3,17 +3,27 @@
 import { softwareAccelerator } from '../accel/software/index.ts';
 import { ACCESS_READ, PageWalk } from '../cpu/page-walk.ts';
 import type { Accelerator } from '../cpu/vcpu.ts';
+import type { FirmwareConfig } from '../machine/firmware.ts';
 import { Machine } from '../machine/machine.ts';
 import { openDrives, openMedium } from './block/open-drives.ts';
+import type { BootConfig } from './boot-options.ts';
 import { writePicture } from './display/picture.ts';
+import { type FlashFile, openFlash } from './flash-file.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { nodeHost } from './node-host.ts';
 import type { ACCELERATORS, RunConfig } from './run-options.ts';
 import type { SessionMachine } from './session.ts';
 
+/** Images of firmware. */
+export interface FirmwareImages {
+  readonly bios?: Uint8Array;
+  readonly vgaBIOS?: Uint8Array;
+}
+
 /** What a machine boots, in memory. */
 export interface BootFiles {
-  readonly kernel: Uint8Array;
+  readonly firmware?: FirmwareImages;
+  readonly kernel?: Uint8Array;
   readonly initrd?: Uint8Array;
 }
 
@@ -50,6 +60,8 @@ function monitorTarget(
       return `${walk.isUserPage ? 'u' : '-'}r${walk.isWritable ? 'w' : '-'}`;
     },
     typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
+    balloon: machine.pc.virtio.balloon,
+    setBalloonTarget: (bytes) => machine.setBalloonTarget(bytes),
     saveScreen: (path) => writePicture(path, machine.screen.frame()),
     stop: () => void machine.pause(),
     cont: () => machine.start(),
@@ -64,6 +76,15 @@ function monitorTarget(
   };
 }
 
+function withBoot(
+  images: FirmwareImages,
+  { order, hasMenu }: BootConfig,
+  flash: FlashFile | undefined,
+): FirmwareConfig {
+  const config = { ...images, bootOrder: order, hasBootMenu: hasMenu };
+  return flash === undefined ? config : { ...config, flash };
+}
+
 /**
  * Creates the machine that `config` describes, with its guest loaded.
  * @throws {RangeError} if the host has not that much memory
@@ -75,31 +96,43 @@ export function openMachine(
   files: BootFiles,
   onWarning: (message: string) => void,
 ): SessionMachine {
+  const { firmware, ...rest } = files;
   const drives = openDrives(config.drives, onWarning);
+  const { pflashPath } = config.firmware ?? {};
+  let flash: FlashFile | undefined;
   let machine: Machine;
   try {
+    if (pflashPath !== undefined) flash = openFlash(pflashPath, onWarning);
     machine = Machine.create({
       memoryBytes: config.memoryBytes,
       accelerator: ACCELERATOR_BY_NAME[config.accelerator],
       host: nodeHost,
       commandLine: config.append,
       drives,
-      ...files,
+      serialCount: config.serials.length,
+      devices: config.devices,
+      ...rest,
+      ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot, flash) }),
     });
   } catch (error) {
     for (const { medium } of drives) medium?.close();
+    flash?.close();
     throw error;
   }
   return {
     monitorTarget: (quit) => monitorTarget(machine, config, onWarning, quit),
-    start(onSerial, onEnd) {
+    start(onSerial, onDebug, onEnd) {
       machine.onSerial = onSerial;
+      machine.onDebug = onDebug;
       machine.onEnd = onEnd;
       machine.start();
     },
-    sendSerial: (bytes) => machine.sendSerial(bytes),
+    sendSerial: (bytes, index) => machine.sendSerial(bytes, index),
     screen: machine.screen,
     typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
-    close: () => machine.close(),
+    close() {
+      machine.close();
+      flash?.close();
+    },
   };
 }

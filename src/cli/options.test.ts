@@ -31,7 +31,7 @@ test('a whole command line in the words of QEMU is understood', () => {
     kernelPath: 'vmlinuz',
     initrdPath: 'i',
     append: 'console=ttyS0',
-    serial: { kind: 'stdio' },
+    serials: [{ kind: 'stdio' }],
     hasMonitor: true,
     accelerator: 'software',
   });
@@ -49,7 +49,7 @@ test('a guest brings memory and a command line, and options go before them', () 
 test('serial, monitor, pattern and timeout are understood', () => {
   const args = '--serial file:a:b --monitor none --exit-on login:\\s --timeout 1.5'.split(' ');
   const config = parseRunConfig([...KERNEL, ...args]);
-  expect(config.serial).toEqual({ kind: 'file', path: 'a:b' });
+  expect(config.serials).toEqual([{ kind: 'file', path: 'a:b' }]);
   expect(config.hasMonitor).toBe(false);
   expect(config.exitOn).toEqual(/login:\s/m);
   expect(config.timeoutSeconds).toBe(1.5);
@@ -62,7 +62,7 @@ test.each([
   [['--kernel'], 'Option "--kernel" needs a value: FILE'],
   [['--kernel', 'a', '-kernel', 'b'], 'Option "-kernel" is given twice'],
   [['k'], 'Unexpected "k": a kernel is given with --kernel FILE'],
-  [[], 'What is to run: give --kernel FILE, or --guest NAME ("quire guests")'],
+  [[], 'What is to run: give --kernel FILE, --cdrom, --hda or --fda FILE, or --guest NAME'],
   [
     ['--guest', 'debian-868'],
     'Option "--guest" must be one that "quire guests" lists, got "debian-868"' +

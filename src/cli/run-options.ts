@@ -1,11 +1,20 @@
 // The options of `quire run`, and what they say together.
 
+import type { DeviceConfig } from '../machine/virtio.ts';
 import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
 import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
+import { DEVICE_OPTIONS, parseDevices } from './device-options.ts';
 import { DISPLAY_OPTIONS, type DisplayConfig, parseDisplay } from './display/display-options.ts';
+import {
+  FIRMWARE_OPTIONS,
+  type FirmwareSpec,
+  parseDebugConsole,
+  parseFirmware,
+} from './firmware-options.ts';
 import { GUESTS, type Guest } from './guests/guest-list.ts';
 import { type Option, parseOptions } from './options.ts';
+import { parseSerials, type SerialTarget } from './serial-options.ts';
 import { suggestion } from './suggestion.ts';
 import { parseChoice, parseMemorySize, parsePattern, parseSeconds } from './values.ts';
 
@@ -29,6 +38,8 @@ export const RUN_OPTIONS: readonly Option[] = [
   { names: ['initrd'], argument: 'FILE', summary: 'Initial RAM disk for it' },
   { names: ['append'], argument: 'TEXT', summary: 'Command line for it' },
   ...DRIVE_OPTIONS,
+  ...DEVICE_OPTIONS,
+  ...FIRMWARE_OPTIONS,
   {
     names: ['boot'],
     argument: 'LIST',
@@ -37,7 +48,10 @@ export const RUN_OPTIONS: readonly Option[] = [
   {
     names: ['serial'],
     argument: 'WHERE',
-    summary: 'First serial port: stdio, file:PATH or none (default stdio, with a display none)',
+    isRepeated: true,
+    summary:
+      'Serial port: stdio, file:PATH or none (default stdio, with a display none);\n' +
+      'given again, the next one: COM1 to COM4',
   },
   ...DISPLAY_OPTIONS,
   {
@@ -54,12 +68,6 @@ export const RUN_OPTIONS: readonly Option[] = [
   { names: ['timeout'], argument: 'SECONDS', summary: 'Exit with 3 after that time' },
 ];
 
-/** Where serial output goes. */
-export type SerialTarget =
-  | { readonly kind: 'stdio' }
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'none' };
-
 /** A command line of `quire run`, understood. Files are not opened yet. */
 export interface RunConfig {
   readonly memoryBytes: number;
@@ -68,10 +76,15 @@ export interface RunConfig {
   readonly initrdPath?: string;
   readonly append: string;
   readonly drives: readonly DriveSpec[];
+  readonly devices: readonly DeviceConfig[];
   readonly boot: BootConfig;
   /** Media that are put in later are not written either. */
   readonly isSnapshot: boolean;
-  readonly serial: SerialTarget;
+  /** COM1 first. */
+  readonly serials: readonly SerialTarget[];
+  readonly debugConsole: SerialTarget;
+  /** Undefined where a kernel is started without it. */
+  readonly firmware?: FirmwareSpec;
   readonly display: DisplayConfig;
   readonly hasMonitor: boolean;
   readonly accelerator: (typeof ACCELERATORS)[number];
@@ -79,19 +92,13 @@ export interface RunConfig {
   readonly timeoutSeconds?: number;
 }
 
-function parseSerial(text: string): SerialTarget {
-  if (text === 'stdio' || text === 'none') return { kind: text };
-  if (text.startsWith('file:') && text.length > 'file:'.length)
-    return { kind: 'file', path: text.slice('file:'.length) };
-  throw new UsageError(`Option "--serial" must be stdio, file:PATH or none, got "${text}"`);
-}
-
 function parseGuest(name: string): Guest {
   const guest = GUESTS.find((each) => each.name === name);
   if (guest !== undefined) return guest;
   const names = GUESTS.map((each) => each.name);
+  const similar = suggestion(name, names);
   throw new UsageError(
-    `Option "--guest" must be one that "quire guests" lists, got "${name}"${suggestion(name, names)}`,
+    `Option "--guest" must be one that "quire guests" lists, got "${name}"${similar}`,
   );
 }
 
@@ -111,13 +118,26 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
   const guest = guestName === undefined ? undefined : parseGuest(guestName);
   if (guest !== undefined && kernelPath !== undefined)
     throw new UsageError('Option "--guest" brings its own kernel: leave out "--kernel"');
-  if (guest === undefined && kernelPath === undefined)
-    throw new UsageError('What is to run: give --kernel FILE, or --guest NAME ("quire guests")');
+  const drives = parseDrives(options);
+  const hasKernel =
+    kernelPath !== undefined || guest?.parts.some(({ role }) => role === 'kernel') === true;
+  const hasMedium = drives.some(({ path }) => path !== undefined);
+  const isFirmwareGiven = values.has('bios') || values.has('pflash');
+  if (guest === undefined && !hasKernel && !hasMedium && !isFirmwareGiven)
+    throw new UsageError(
+      'What is to run: give --kernel FILE, --cdrom, --hda or --fda FILE, ' +
+        'or --guest NAME ("quire guests")',
+    );
+  if (!hasKernel && (initrdPath !== undefined || values.has('append')))
+    throw new UsageError('Options "--initrd" and "--append" are for a kernel: give --kernel FILE');
+  const firmware = parseFirmware(values, hasKernel);
 
   const display = parseDisplay(values);
   const hasDisplay = display.kind === 'terminal';
-  const serial = parseSerial(values.get('serial') ?? (hasDisplay ? 'none' : 'stdio'));
-  if (hasDisplay && serial.kind === 'stdio')
+  const preset = hasDisplay ? 'none' : 'stdio';
+  const serials = parseSerials(options.repeated.get('serial') ?? [], preset);
+  const debugConsole = parseDebugConsole(values);
+  if (hasDisplay && serials.some(({ kind }) => kind === 'stdio'))
     throw new UsageError('Option "--serial" must not be stdio with "--display terminal"');
   const monitor = parseChoice('--monitor', values.get('monitor') ?? 'stdio', ['stdio', 'none']);
   return {
@@ -126,13 +146,16 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
         ? (guest?.memoryBytes ?? MEMORY_BYTES_DEFAULT)
         : parseMemorySize('--memory', memory),
     append: values.get('append') ?? guest?.append ?? '',
-    drives: parseDrives(options),
+    drives,
+    devices: parseDevices(options),
     boot: parseBoot(values.get('boot')),
     isSnapshot: values.has('snapshot'),
-    serial,
+    serials,
+    debugConsole,
     display,
     hasMonitor: monitor === 'stdio',
     accelerator: parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS),
+    ...(firmware === undefined ? {} : { firmware }),
     ...(guest === undefined ? {} : { guest }),
     ...(kernelPath === undefined ? {} : { kernelPath }),
     ...(initrdPath === undefined ? {} : { initrdPath }),

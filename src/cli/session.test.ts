@@ -11,7 +11,8 @@ import { runSession, type SessionMachine } from './session.ts';
 
 /** A machine that says and does what the test wants. */
 class FakeMachine implements SessionMachine {
-  say: (text: string) => void = () => {};
+  say: (text: string, index?: number) => void = () => {};
+  log: (text: string) => void = () => {};
   end: (end: MachineEnd) => void = () => {};
   typed = '';
   isClosed = false;
@@ -31,8 +32,13 @@ class FakeMachine implements SessionMachine {
   monitorTarget(quit: () => void): MonitorTarget {
     return { status: 'running', quit } as unknown as MonitorTarget;
   }
-  start(onSerial: (bytes: Uint8Array) => void, onEnd: (end: MachineEnd) => void): void {
-    this.say = (text) => onSerial(Buffer.from(text));
+  start(
+    onSerial: (bytes: Uint8Array, index: number) => void,
+    onDebug: (value: number) => void,
+    onEnd: (end: MachineEnd) => void,
+  ): void {
+    this.say = (text, index = 0) => onSerial(Buffer.from(text), index);
+    this.log = (text) => [...Buffer.from(text)].forEach(onDebug);
     this.end = onEnd;
   }
   room = Number.POSITIVE_INFINITY;
@@ -91,7 +97,7 @@ function start(...options: string[]): Session {
   };
 }
 
-test('what is typed reaches the guest, what it says is shown, and power-off ends with 0', async () => {
+test('typed text reaches the guest, what it says is shown, and power-off ends with 0', async () => {
   const session = start();
   await session.type('ls\r');
   session.machine.say('login: ');

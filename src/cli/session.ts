@@ -11,7 +11,8 @@ import { EXIT_ERROR, EXIT_GUEST_DISASTER, EXIT_OK, EXIT_TIMEOUT } from './exit-c
 import type { MonitorTarget } from './monitor.ts';
 import { MonitorConsole } from './monitor-console.ts';
 import { PatternWatch } from './pattern-watch.ts';
-import type { RunConfig, SerialTarget } from './run-options.ts';
+import type { RunConfig } from './run-options.ts';
+import type { SerialTarget } from './serial-options.ts';
 import { Terminal } from './terminal.ts';
 
 /** How soon input that the guest had no room for is offered again, ms. */
@@ -22,9 +23,13 @@ export interface SessionMachine {
   /** What the monitor sees of it. */
   monitorTarget(quit: () => void): MonitorTarget;
   /** Runs it from now on, and calls back; at most one end. */
-  start(onSerial: (bytes: Uint8Array) => void, onEnd: (end: MachineEnd) => void): void;
-  /** What is typed, for the first serial port; returns how many bytes there was room for. */
-  sendSerial(bytes: Uint8Array): number;
+  start(
+    onSerial: (bytes: Uint8Array, index: number) => void,
+    onDebug: (value: number) => void,
+    onEnd: (end: MachineEnd) => void,
+  ): void;
+  /** What is typed, for serial port `index`; returns how many bytes there was room for. */
+  sendSerial(bytes: Uint8Array, index: number): number;
   readonly screen: Pick<Screen, 'text' | 'textScreen' | 'frame' | 'onChange'>;
   /** What is typed on its keyboard; false if there is no room. */
   typeKeys(keys: readonly string[], holdMs?: number): boolean;
@@ -39,29 +44,45 @@ export interface SessionHost {
 }
 
 /** @throws {Error} naming the option, if the file cannot be written */
-function openOutput(path: string): number {
+function openOutput(option: string, path: string): number {
   try {
     return openSync(path, 'w');
   } catch (error) {
     const why = (error as Error).message;
-    throw new Error(`Cannot write --serial "${path}": ${why}`, { cause: error });
+    throw new Error(`Cannot write ${option} "${path}": ${why}`, { cause: error });
   }
 }
 
-/** Opens what `--serial` names; the result takes bytes. */
-function openSerial(
-  target: SerialTarget,
-  output: NodeJS.WriteStream,
-): { write(bytes: Uint8Array): void; close(): void } {
+/** Takes bytes of the guest. */
+interface Sink {
+  write(bytes: Uint8Array): void;
+  close(): void;
+}
+
+/** Opens what `--serial` and its like name. */
+function openSink(option: string, target: SerialTarget, output: NodeJS.WriteStream): Sink {
   switch (target.kind) {
     case 'none':
       return { write() {}, close() {} };
     case 'stdio':
       return { write: (bytes) => void output.write(bytes), close() {} };
     case 'file': {
-      const file = openOutput(target.path);
+      const file = openOutput(option, target.path);
       return { write: (bytes) => void writeSync(file, bytes), close: () => closeSync(file) };
     }
+  }
+}
+
+/** Serial ports, and the debug console last; all or none are open then. */
+function openSinks(config: RunConfig, output: NodeJS.WriteStream): readonly Sink[] {
+  const sinks: Sink[] = [];
+  try {
+    for (const target of config.serials) sinks.push(openSink('--serial', target, output));
+    sinks.push(openSink('--debugcon', config.debugConsole, output));
+    return sinks;
+  } catch (error) {
+    for (const sink of sinks) sink.close();
+    throw error;
   }
 }
 
@@ -74,8 +95,9 @@ export async function runSession(
   config: RunConfig,
   host: SessionHost,
 ): Promise<number> {
-  const serial = openSerial(config.serial, host.output);
-  const hasSerialInput = config.serial.kind === 'stdio';
+  const sinks = openSinks(config, host.output);
+  const inputIndex = config.serials.findIndex(({ kind }) => kind === 'stdio');
+  const hasSerialInput = inputIndex >= 0;
   const { kind: displayKind, screenshotPath, exitOn: screenExitOn } = config.display;
   const display =
     displayKind === 'terminal' ? new TerminalDisplay(machine, host.output) : undefined;
@@ -97,7 +119,7 @@ export async function runSession(
       terminal.close();
       const problem = saveScreenshot(machine, screenshotPath);
       machine.close();
-      serial.close();
+      for (const sink of sinks) sink.close();
       for (const text of [message, problem])
         if (text !== undefined) host.err.write(`\nquire: ${text}\n`);
       resolve(problem === undefined || code !== EXIT_OK ? code : EXIT_ERROR);
@@ -125,7 +147,7 @@ export async function runSession(
     // A file on standard input may be larger than what the guest has read so far.
     const sendSerial = (bytes: Uint8Array): void => {
       const rest = Buffer.concat([unsent, bytes]);
-      unsent = rest.subarray(machine.sendSerial(rest));
+      unsent = rest.subarray(machine.sendSerial(rest, inputIndex));
       terminal.setFlowing(unsent.length === 0);
       if (unsent.length === 0 || isOver) return;
       clearTimeout(retryTimer);
@@ -140,15 +162,19 @@ export async function runSession(
     const filter = new EscapeFilter();
     const terminal = new Terminal((data) => filter.feed(data, onBytes, onAction), host.input);
 
-    const onSerial = (bytes: Uint8Array): void => {
+    const writeTo = (sink: Sink, bytes: Uint8Array): void => {
       if (isOver) return;
       try {
-        serial.write(bytes);
+        sink.write(bytes);
       } catch (error) {
         finish(EXIT_ERROR, `Cannot write serial output: ${(error as Error).message}`);
         return;
       }
       if (watch?.feed(bytes) === true) finish(EXIT_OK);
+    };
+    const onSerial = (bytes: Uint8Array, index: number): void => writeTo(sinks[index]!, bytes);
+    const onDebug = (value: number): void => {
+      if (config.debugConsole.kind !== 'none') writeTo(sinks.at(-1)!, Uint8Array.of(value));
     };
     const onEnd = (end: MachineEnd): void => {
       if (end.kind === 'disaster')
@@ -181,7 +207,7 @@ export async function runSession(
     display?.show();
     // Without a guest on the terminal, the monitor has it from the start.
     if (!hasSerialInput && display === undefined) monitor?.setActive(true);
-    machine.start(onSerial, onEnd);
+    machine.start(onSerial, onDebug, onEnd);
   });
 }
 

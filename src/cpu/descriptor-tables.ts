@@ -178,14 +178,6 @@ export class DescriptorTables {
     if (isVisible) this.#setZF(this.#descriptor.isWritableData);
   }
 
-  /** ARPL: the adjusted selector; ZF says whether it was raised. */
-  arpl(destination: number, source: number): number {
-    if (!this.#requireProtected()) return destination;
-    const isLower = (destination & 3) < (source & 3);
-    this.#setZF(isLower);
-    return isLower ? (destination & ~3) | (source & 3) : destination;
-  }
-
   #setZF(isSet: boolean): void {
     const flags = this.#state.eflags;
     this.#state.eflags = isSet ? flags | FLAG_ZF : flags & ~FLAG_ZF;

@@ -9,7 +9,6 @@ import {
   AUX_PARITY_SHIFT,
   FLAG_AF,
   FLAG_CF,
-  FLAG_OF,
   FLAG_PF,
   FLAG_SF,
   FLAG_ZF,
@@ -214,5 +213,3 @@ function one(like: Value): Value {
 
 /** Bits of EFLAGS that SAHF and LAHF move. */
 export const FLAGS_LOW_BYTE = FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF;
-/** Bits that `word` gives. */
-export const FLAGS_WORD = FLAGS_LOW_BYTE | FLAG_OF;

@@ -394,11 +394,6 @@ export class Processor {
     this.tables.verw(selector & 0xffff);
   }
 
-  /** ARPL: what the destination becomes; ZF says whether it changed. */
-  arpl(destination: number, source: number): number {
-    return this.tables.arpl(destination & 0xffff, source & 0xffff);
-  }
-
   // ---- Ports
 
   /** Whether the access is allowed, 1 or 0 with #GP(0) recorded; for INS and OUTS. */

@@ -37,6 +37,7 @@ export type RunExit =
   /** Triple fault, or code where none can run; `report` shows the state for people. */
   | { readonly kind: 'shutdown'; readonly reason: string; readonly report: string };
 
+/** One processor of a machine, whatever engine runs it: what an `Accelerator` makes. */
 export interface VCPU {
   readonly state: CPUState;
   /**
@@ -56,8 +57,13 @@ export interface VCPU {
   raiseNMI(): void;
   /** A20 gate: true lets address line 20 through. */
   setA20(isEnabled: boolean): void;
-  /** Forgets cached translations, after state was written from outside. */
-  synchronize(): void;
+  /** Whether a non-maskable interrupt waits: all that the state area does not hold. */
+  isNMIPending: boolean;
+  /**
+   * Forgets cached translations, after state was written from outside.
+   * @param keepsCode whether decoded code may stay, as all RAM was written by `RAMWrites`' rules
+   */
+  synchronize(keepsCode?: boolean): void;
   /** Instructions retired since reset. */
   readonly instructionCount: number;
 }

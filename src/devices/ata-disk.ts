@@ -131,7 +131,6 @@ export class ATADisk implements ATACommandSet {
       next.heads > 0 &&
       next.sectors > 0 &&
       next.chunkSectors <= BUFFER_SECTORS &&
-      next.chunkSectors <= next.sectorsLeft &&
       next.multipleSectors <= MULTIPLE_SECTORS_MAX;
     if (!isSound)
       throw new SavedStateError('BAD_FIELD', section.name, 'geometry and sizes must be possible');
@@ -174,7 +173,7 @@ export class ATADisk implements ATACommandSet {
       return;
     }
     s.nextSector += s.chunkSectors;
-    s.sectorsLeft -= s.chunkSectors;
+    s.sectorsLeft = Math.max(0, s.sectorsLeft - s.chunkSectors);
     if (command.isWrite) {
       if (s.sectorsLeft > 0) this.#takeChunk(false);
       else if (s.isWriteCacheOn) this.#device.complete();

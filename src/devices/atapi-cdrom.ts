@@ -104,7 +104,7 @@ export class ATAPICDROM implements ATACommandSet {
   restore(section: SavedSection): void {
     const next = powerOnState();
     this.#schema.restore(section, next);
-    if (next.chunkSectors > BUFFER_SECTORS || next.chunkSectors > next.sectorsLeft)
+    if (next.chunkSectors > BUFFER_SECTORS)
       throw new SavedStateError('BAD_FIELD', section.name, 'sectors must fit the buffer');
     Object.assign(this.state, next);
   }
@@ -168,7 +168,7 @@ export class ATAPICDROM implements ATACommandSet {
       return;
     }
     s.nextSector += s.chunkSectors;
-    s.sectorsLeft -= s.chunkSectors;
+    s.sectorsLeft = Math.max(0, s.sectorsLeft - s.chunkSectors);
     this.#sendBuffer(s.chunkSectors * scsi.CD_SECTOR_BYTES);
   }
 

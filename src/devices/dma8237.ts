@@ -1,7 +1,9 @@
-// 8237A DMA controller and the PC's page registers: programmable, with no device that requests.
-// Intel 8237A data sheet (231466-005), "Register Description", "Software Commands"; page registers:
-// IBM PC AT Technical Reference, "DMA Controllers".
+// 8237A DMA controller and the PC's page registers. Only devices request: a transfer by
+// software, or from memory to memory, is no use in a PC and does nothing. Intel 8237A data
+// sheet (231466-005), "Register Description", "Software Commands"; page registers: IBM PC AT
+// Technical Reference, "DMA Controllers".
 
+import type { DMAMemory } from './bus-master-ide.ts';
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';
 
 const CHANNEL_COUNT = 4;
@@ -17,6 +19,29 @@ const MASTER_CLEAR = 13;
 const CLEAR_MASK = 14;
 const ALL_MASKS = 15;
 const ALL_MASKED = 0x0f;
+const COMMAND_DISABLE = 0x04;
+/** Mode register: transfer type, autoinitialize, address decrement, cascade. */
+const MODE_TYPE = 0x0c;
+const MODE_VERIFY = 0x00;
+const MODE_WRITE = 0x04;
+const MODE_READ = 0x08;
+const MODE_AUTOINITIALIZE = 0x10;
+const MODE_DECREMENT = 0x20;
+const MODE_SELECT = 0xc0;
+const MODE_CASCADE = 0xc0;
+const COUNT_END = 0x1_0000;
+/** Page register of channels 0–3 and 4–7, by their offset from port 0x80. */
+const PAGE_OFFSETS = [0x7, 0x3, 0x1, 0x2, 0xf, 0xb, 0x9, 0xa];
+
+/** What came of a device's request. */
+export interface DMAResult {
+  /** Bytes that were moved; none while the channel is not ready. */
+  readonly sizeBytes: number;
+  /** The channel's count ran out with the last of them. */
+  readonly isTerminal: boolean;
+}
+
+const NOT_READY: DMAResult = { sizeBytes: 0, isTerminal: false };
 
 function powerOnState() {
   return {
@@ -37,6 +62,12 @@ type DMAState = ReturnType<typeof powerOnState>;
 
 export class DMA8237 implements Savable {
   readonly #schema;
+  // Wiring, set once by the machine.
+  memory: DMAMemory | undefined;
+  /** Bits 16–23 of a channel's addresses. */
+  pageOf: (channel: number) => number = () => 0;
+  /** A channel may have become ready. */
+  onReady: () => void = () => {};
   // State, all of it saved.
   readonly state: DMAState = powerOnState();
 
@@ -136,6 +167,52 @@ export class DMA8237 implements Savable {
         current[channel] = base[channel]!;
       }
     }
+    if (register >= COMMAND) this.onReady();
+  }
+
+  /**
+   * A device on an 8-bit channel asks to move `bytes`, from the first on.
+   * @param isToMemory which way the device wants it; a channel set up otherwise is not ready
+   */
+  transfer(channel: number, bytes: Uint8Array, isToMemory: boolean): DMAResult {
+    const s = this.state;
+    const mode = s.mode[channel]!;
+    const type = mode & MODE_TYPE;
+    const isReady =
+      (s.mask & (1 << channel)) === 0 &&
+      (s.command & COMMAND_DISABLE) === 0 &&
+      (mode & MODE_SELECT) !== MODE_CASCADE &&
+      (type === MODE_VERIFY || type === (isToMemory ? MODE_WRITE : MODE_READ));
+    if (!isReady) return NOT_READY;
+    const sizeBytes = Math.min(bytes.length, s.count[channel]! + 1);
+    if (sizeBytes === 0) return NOT_READY;
+    const page = this.pageOf(channel) * COUNT_END;
+    const step = mode & MODE_DECREMENT ? -1 : 1;
+    for (let done = 0; done < sizeBytes; ) {
+      const address = s.address[channel]!;
+      // The page does not count on; a run downwards goes byte by byte.
+      const run = step < 0 ? 1 : Math.min(sizeBytes - done, COUNT_END - address);
+      const part = bytes.subarray(done, done + run);
+      if (type === MODE_WRITE) this.memory?.writeBytes(page + address, part);
+      else if (type === MODE_READ) this.memory?.readBytes(page + address, part);
+      s.address[channel] = (address + step * run) & 0xffff;
+      done += run;
+    }
+    const isTerminal = sizeBytes === s.count[channel]! + 1;
+    s.count[channel] = (s.count[channel]! - sizeBytes) & 0xffff;
+    if (isTerminal) this.#terminate(channel);
+    return { sizeBytes, isTerminal };
+  }
+
+  /** Terminal count: "Autoinitialize", or the channel is masked. */
+  #terminate(channel: number): void {
+    const s = this.state;
+    s.status |= 1 << channel;
+    s.request &= ~(1 << channel);
+    if (s.mode[channel]! & MODE_AUTOINITIALIZE) {
+      s.address[channel] = s.baseAddress[channel]!;
+      s.count[channel] = s.baseCount[channel]!;
+    } else s.mask |= 1 << channel;
   }
 
   #takeFlipFlop(): boolean {
@@ -180,6 +257,11 @@ export class DMAPageRegisters implements Savable {
 
   read(offset: number): number {
     return this.state.pages[offset & 0xf]!;
+  }
+
+  /** Bits 16–23 of the addresses of channel 0–7. */
+  pageOf(channel: number): number {
+    return this.state.pages[PAGE_OFFSETS[channel]!]!;
   }
 
   write(offset: number, value: number): void {

@@ -67,7 +67,7 @@ test('lifting the mask of an asserted level sends it; becoming an edge forgets r
   expect(read(0x22) & 0x4000).toBe(0);
 });
 
-test('input 0 as an external interrupt opens the 8259; NMI entries are messages of that kind', () => {
+test('input 0 as an external interrupt opens the 8259; NMI entries are NMI messages', () => {
   const { ioapic, messages, write } = create();
   expect(ioapic.takesExternal).toBe(false);
   write(0x10, 0x0700);

@@ -45,7 +45,7 @@ test('an edge is one request; a level is a request for as long as it is high', (
   expect(pics.hasInterrupt).toBe(false);
 });
 
-test('a request that goes away before its acknowledge is the spurious input 7, not in service', () => {
+test('a request gone before its acknowledge is the spurious input 7, not in service', () => {
   const pics = pair();
   pics.setIRQ(3, true);
   pics.setIRQ(3, false);

@@ -122,7 +122,7 @@ test('mode 2: a new count takes effect at the end of the period', () => {
   expect(irq.riseCount - before).toBe(2);
 });
 
-test('mode 3: a square wave; odd counts are high for one clock longer; the count falls by two', () => {
+test('mode 3: a square wave; odd counts are high one clock longer; the count falls by two', () => {
   const { pit, ticks, program, count } = create();
   pit.setGate(2, true);
   program(2, 3, 7);

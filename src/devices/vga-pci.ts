@@ -8,7 +8,6 @@ import type { VGA } from './vga.ts';
 export const VGA_BAR_FRAMEBUFFER = 0x10;
 export const VGA_BAR_REGISTERS = 0x18;
 export const VGA_REGISTERS_BYTES = 0x1000;
-export const VGA_ROM_BYTES = 0x1_0000;
 
 /** VGA ports from 0x3c0 on, a byte each. */
 const REGISTERS_VGA = 0x400;

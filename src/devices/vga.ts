@@ -123,6 +123,8 @@ export class VGA implements Savable {
   readonly vram: Uint8Array;
   /** The same by planes: one word for each offset. */
   readonly planes: Uint32Array;
+  /** Bytes [offset, offset + size) of video memory are about to be written through the window. */
+  beforeWrite: (offset: number, sizeBytes: number) => void = () => {};
   /** Bytes [offset, offset + size) of video memory were written through the window. */
   onWrite: (offset: number, sizeBytes: number) => void = () => {};
   /** Grows with each change of a register that may change the picture, but for the cursor's. */
@@ -140,6 +142,7 @@ export class VGA implements Savable {
       this.changeCount++;
     };
     this.dispi.onClear = (sizeBytes) => {
+      this.beforeWrite(0, Math.min(sizeBytes, this.vram.length));
       this.vram.fill(0, 0, sizeBytes);
       this.onWrite(0, Math.min(sizeBytes, this.vram.length));
     };
@@ -288,6 +291,7 @@ export class VGA implements Savable {
     if (this.dispi.isLinear) {
       const at = this.dispi.bankBytes + address;
       if (at >= this.vram.length) return;
+      this.beforeWrite(at, 1);
       this.vram[at] = value;
       this.onWrite(at, 1);
       return;
@@ -303,6 +307,7 @@ export class VGA implements Savable {
     if (at < 0 || planes === 0) return;
     const mask = PLANE_BYTES[planes]!;
     const word = planarValue(s.graphics, s.latches, value);
+    this.beforeWrite(at * 4, 4);
     this.planes[at] = (this.planes[at]! & ~mask) | (word & mask);
     this.onWrite(at * 4, 4);
   }

@@ -9,6 +9,7 @@ import { TimerQueue } from '../base/timer-queue.ts';
 export const TSC_HZ = 1_000_000_000;
 const NS_PER_MS = 1_000_000;
 
+/** Virtual time in ns since power-on, and the timers that go by it; it stands still at first. */
 export class MachineClock implements VirtualClock {
   readonly #hostNowMs: () => number;
   readonly #queue = new TimerQueue();
@@ -86,5 +87,16 @@ export class MachineClock implements VirtualClock {
   stop(): void {
     this.nowNs();
     this.#isRunning = false;
+  }
+
+  /**
+   * Time as a snapshot has it: the one way in which it may go back. Restore it before the devices,
+   * which arm their timers by it; timers that are armed stay until their owners do.
+   */
+  restore(ns: number): void {
+    this.#lastNs = ns;
+    this.#baseNs = ns;
+    this.#startedMs = this.#hostNowMs();
+    this.#horizonNs = Number.POSITIVE_INFINITY;
   }
 }

@@ -6,6 +6,7 @@ import type { VirtualClock } from '../base/device.ts';
 import { PAGE_BITS } from '../base/pages.ts';
 import { PCI_COMMAND, type PCIFunction } from '../devices/pci-config.ts';
 import type { Savable } from '../devices/saved-state.ts';
+import { glyphLines } from '../devices/text-font.ts';
 import { VGA } from '../devices/vga.ts';
 import {
   createVGAFunction,
@@ -37,6 +38,8 @@ const PCI_DEVICE = 2;
 /** The blank with white on black, and its three neighbours: text and attribute of a cell. */
 const BLANK_CELL = 0x0720;
 const TEXT_WORDS = 0x4000;
+/** From glyph to glyph in plane 2. */
+const FONT_STEP = 32;
 
 /** What the display is wired to. */
 export interface DisplayWiring {
@@ -63,6 +66,7 @@ export class Display {
     const { ramOffset, sizeBytes } = this.vram;
     this.vga = new VGA(clock, this.vram.bytes);
     const { vga } = this;
+    vga.beforeWrite = (offset, size) => ramWrites.before(ramOffset + offset, size);
     vga.onWrite = (offset, size) => ramWrites.note(ramOffset + offset, size);
     this.screen = new Screen(vga, (onPage) => {
       memory.guest.addressSpace.syncDirtyLog();
@@ -102,10 +106,13 @@ export class Display {
     this.#setBaseAddress(VGA_BAR_REGISTERS, REGISTERS_GPA);
     this.config.writeByte(PCI_COMMAND, 0x03);
     setTextMode(this.vga);
-    // Characters and attributes of the text page are planes 0 and 1; fonts in plane 2 stay.
+    // Characters and attributes of the text page are planes 0 and 1, the font is plane 2.
     const { planes } = this.vga;
-    for (let word = 0; word < TEXT_WORDS; word++)
-      planes[word] = (planes[word]! & 0xffff_0000) | BLANK_CELL;
+    this.vga.beforeWrite(0, TEXT_WORDS * 4);
+    planes.fill(BLANK_CELL, 0, TEXT_WORDS);
+    for (let code = 0; code < 256; code++)
+      for (const [line, dots] of glyphLines(code).entries())
+        planes[code * FONT_STEP + line]! |= dots << 16;
     this.vga.onWrite(0, TEXT_WORDS * 4);
   }
 

@@ -11,7 +11,10 @@ import {
   littleEndian,
 } from '../devices/fw-cfg.ts';
 import type { PCIFunction } from '../devices/pci-config.ts';
+import { PFlash } from '../devices/pflash.ts';
+import type { Savable } from '../devices/saved-state.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
+import type { BoardDevices } from './boot/acpi-tables.ts';
 import { BootError } from './boot/boot-target.ts';
 import { E820_RAM, E820_RESERVED } from './boot/e820.ts';
 import { buildSMBIOS } from './boot/smbios-tables.ts';
@@ -20,10 +23,19 @@ import { FIRMWARE_BYTES_USUAL, type PCMemory } from './machine-memory.ts';
 import { RAM_BELOW_4G_END } from './memory-map.ts';
 import type { PCIBus } from './pci-bus.ts';
 
+/** What a flash chip holds at first, and who keeps what the guest makes of it. */
+export interface FlashConfig {
+  readonly image: Uint8Array;
+  /** The guest changed the chip at `offset`; `bytes` are only there during the call. */
+  onChange(offset: number, bytes: Uint8Array): void;
+}
+
 /** Firmware of a machine, and what it is told. */
 export interface FirmwareConfig {
   /** BIOS image: whole 64 KiB, up to 16 MiB. It ends at 4 GiB; 128 KiB of it below 1 MiB too. */
   readonly bios?: Uint8Array;
+  /** A flash chip in place of the BIOS image; it is of as many bytes as its image. */
+  readonly flash?: FlashConfig;
   /** Letters in order: `a` floppy, `c` disk, `d` CD-ROM, `n` network; '' for the firmware's own. */
   readonly bootOrder?: string;
   readonly hasBootMenu?: boolean;
@@ -35,6 +47,7 @@ const BIOS_UNIT_BYTES = 0x1_0000;
 const BIOS_BYTES_MAX = 0x100_0000;
 const BIOS_LOW_END = 0x10_0000;
 const BIOS_LOW_BYTES_MAX = 0x2_0000;
+const FLASH_NAME = 'system.flash0';
 const OPTION_ROM_GPA = 0xc_0000;
 const OPTION_ROM_BYTES = 0x2_0000;
 /** What fits into memory below the BIOS. */
@@ -53,7 +66,9 @@ const BOOT_NIBBLES: Readonly<Record<string, number>> = { a: 1, c: 2, d: 3, n: 4 
 
 /** Bytes of RAM blocks that a machine with that firmware needs beyond the usual, whole 64 KiB. */
 export function firmwareExtraBytes(config: FirmwareConfig): number {
-  const images = [config.bios, config.vgaBIOS].map((image) => image?.length ?? 0);
+  const images = [config.bios, config.flash?.image, config.vgaBIOS].map(
+    (image) => image?.length ?? 0,
+  );
   const wanted = OPTION_ROM_BYTES + images.reduce((sum, bytes) => sum + romBytes(bytes), 0);
   const extra = Math.max(0, wanted - FIRMWARE_BYTES_USUAL);
   return Math.ceil(extra / BIOS_UNIT_BYTES) * BIOS_UNIT_BYTES;
@@ -105,27 +120,57 @@ export function mapROM(bus: PCIBus, rom: MemoryRegion): void {
   bus.memory.addSubregion(BIOS_LOW_END - lowBytes, low, ROM_PRIORITY);
 }
 
+/** A flash chip where the BIOS would be, as a ROM device: reads are memory, writes are commands. */
+function attachFlash(config: FlashConfig, memory: PCMemory, bus: PCIBus): PFlash {
+  checkBIOS(config.image);
+  const block = memory.ramList.allocFrom({ name: FLASH_NAME, bytes: config.image });
+  const flash = new PFlash(FLASH_NAME, block.bytes);
+  const region = MemoryRegion.romd(FLASH_NAME, block, {
+    read: (offset) => flash.read(offset),
+    write: (offset, value) => flash.write(offset, value),
+    impl: { maxBytes: 1 },
+  });
+  flash.onReadMode = (isArray) => region.setRomdMode(isArray);
+  flash.onChange = (offset, sizeBytes) => {
+    memory.guest.ramWrites.note(block.ramOffset + offset, sizeBytes);
+    config.onChange(offset, block.bytes.subarray(offset, offset + sizeBytes));
+  };
+  mapROM(bus, region);
+  return flash;
+}
+
 export class Firmware {
   readonly fwCfg: FwCfg;
+  readonly flash: PFlash | undefined;
   readonly #config: FirmwareConfig;
 
   /** @throws {BootError} if the BIOS image is of an impossible size */
   constructor(
     config: FirmwareConfig,
-    options: { memory: PCMemory; bus: PCIBus; memoryBytes: number },
+    options: { memory: PCMemory; bus: PCIBus; memoryBytes: number; devices: BoardDevices },
   ) {
-    const { memory, bus, memoryBytes } = options;
+    const { memory, bus, memoryBytes, devices } = options;
     this.#config = config;
     if (config.bios !== undefined) {
       checkBIOS(config.bios);
       const block = memory.ramList.allocFrom({ name: 'bios.bin', bytes: config.bios });
       mapROM(bus, MemoryRegion.rom('bios.bin', block));
     }
+    if (config.flash !== undefined) this.flash = attachFlash(config.flash, memory, bus);
     const optionROMs = memory.ramList.alloc({ name: 'pc.rom', sizeBytes: OPTION_ROM_BYTES });
     bus.memory.addSubregion(OPTION_ROM_GPA, MemoryRegion.rom('pc.rom', optionROMs), ROM_PRIORITY);
     this.fwCfg = new FwCfg(memory.guest.addressSpace);
-    this.#describe(memoryBytes);
+    this.#describe(memoryBytes, devices);
     this.#mapPorts(bus.ports);
+  }
+
+  get savables(): readonly Savable[] {
+    return this.flash === undefined ? [this.fwCfg] : [this.fwCfg, this.flash];
+  }
+
+  reset(): void {
+    this.fwCfg.reset();
+    this.flash?.reset();
   }
 
   /** CMOS bytes that firmware reads at power-on. */
@@ -139,7 +184,7 @@ export class Firmware {
     ];
   }
 
-  #describe(memoryBytes: number): void {
+  #describe(memoryBytes: number, devices: BoardDevices): void {
     const { fwCfg } = this;
     fwCfg.setNumber(FW_CFG_RAM_SIZE, memoryBytes, 8);
     fwCfg.setNumber(FW_CFG_NO_GRAPHIC, 0, 2);
@@ -161,7 +206,7 @@ export class Firmware {
     const { anchor, tables } = buildSMBIOS(memoryBytes);
     fwCfg.addFile('etc/smbios/smbios-anchor', anchor);
     fwCfg.addFile('etc/smbios/smbios-tables', tables);
-    for (const [name, bytes] of buildLoaderFiles()) fwCfg.addFile(name, bytes);
+    for (const [name, bytes] of buildLoaderFiles(devices)) fwCfg.addFile(name, bytes);
   }
 
   #mapPorts(ports: MemoryRegion): void {

@@ -7,6 +7,7 @@ export interface HostSleep {
   wake(): void;
 }
 
+/** What a machine takes from the system it runs on: two clocks and a way to let time pass. */
 export interface Host {
   /** Monotonic time in ms, with fractions. */
   nowMs(): number;

@@ -10,9 +10,19 @@ const WAITING_MAX = 4096;
 const GAP_NS = 5_000_000;
 const NS_PER_MS = 1_000_000;
 
-interface Chord {
+/** Keys that are held together. */
+export interface Chord {
   readonly keys: readonly string[];
   readonly holdNs: number;
+}
+
+/** What is being typed. */
+export interface TypistState {
+  /** The chord that is down, if `isDown`, and then those that wait. */
+  readonly chords: readonly Chord[];
+  readonly isDown: boolean;
+  /** When the next step is due, ns of virtual time, or Infinity. */
+  readonly deadlineNs: number;
 }
 
 export class KeyTypist {
@@ -46,6 +56,24 @@ export class KeyTypist {
     this.#waiting.push({ keys, holdNs: holdMs * NS_PER_MS });
     if (this.#timer.deadlineNs === Number.POSITIVE_INFINITY) this.#step();
     return true;
+  }
+
+  save(): TypistState {
+    const down = this.#down === undefined ? [] : [this.#down];
+    const { deadlineNs } = this.#timer;
+    return { chords: [...down, ...this.#waiting], isDown: down.length > 0, deadlineNs };
+  }
+
+  /** Goes on as saved. @throws {RangeError} if a key does not exist; nothing has changed then */
+  restore(state: TypistState): void {
+    for (const { keys } of state.chords)
+      for (const key of keys)
+        if (pressBytes(key) === undefined)
+          throw new RangeError(`Cannot press key "${key}" as it must be one of QEMU's names`);
+    const chords = [...state.chords];
+    this.#down = state.isDown ? chords.shift() : undefined;
+    this.#waiting.splice(0, this.#waiting.length, ...chords);
+    this.#timer.arm(state.deadlineNs);
   }
 
   #step(): void {

@@ -367,7 +367,7 @@ test('IRQ 0 is input 2 of the I/O APIC, whose page and the APIC page are mapped'
   expect(addressSpace.read(0xfee0_1030, 4)).toBe(0x0005_0014);
 });
 
-test('PCI configuration answers 32-bit accesses to 0xcf8, and absent functions are all ones', () => {
+test('PCI configuration answers 32-bit accesses to 0xcf8; absent functions are all ones', () => {
   const { ports } = create([HALT]).machine;
   ports.write(0xcf8, 4, 0x8000_0000);
   expect(ports.read(0xcf8, 4)).toBe(0x8000_0000);

@@ -14,14 +14,16 @@ import { loadImage } from './boot/load-image.ts';
 import { MachineClock } from './clock.ts';
 import { type FirmwareConfig, firmwareExtraBytes } from './firmware.ts';
 import type { Host, HostSleep } from './host.ts';
-import { KeyTypist } from './key-typist.ts';
+import { KeyTypist, type TypistState } from './key-typist.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
 import type { Screen } from './screen.ts';
 import { SerialStream } from './serial-stream.ts';
 import { SlicePlanner } from './slice-planner.ts';
 import type { DriveConfig } from './storage.ts';
+import type { DeviceConfig } from './virtio.ts';
 
+/** What a machine is made of, and what it starts. Sizes are bytes. */
 export interface MachineOptions {
   /** Guest RAM: whole pages, 1 MiB to 4080 MiB. */
   readonly memoryBytes: number;
@@ -35,6 +37,8 @@ export interface MachineOptions {
   readonly commandLine?: string;
   /** Drives, each at a place of its own. Their media are the machine's to close. */
   readonly drives?: readonly DriveConfig[];
+  /** Further devices on the PCI bus. */
+  readonly devices?: readonly DeviceConfig[];
   /** Firmware that the processor starts in, instead of a kernel. */
   readonly firmware?: FirmwareConfig;
   /** How many serial ports there are, 1 to 4; default 1. */
@@ -43,8 +47,11 @@ export interface MachineOptions {
   readonly onTripleFault?: 'stop' | 'reset';
   /** What a reset by the guest does: boot again (the default), or end the run. */
   readonly onGuestReset?: 'reset' | 'stop';
+  /** Whether RAM stays zeros until a snapshot is loaded or the machine is reset. */
+  readonly isBlank?: boolean;
 }
 
+/** Where a machine is in its life; `closed` is for ever. */
 export type MachineState = 'created' | 'running' | 'paused' | 'closed';
 
 /** Why a machine stopped by itself. */
@@ -56,6 +63,17 @@ export type MachineEnd =
   | { readonly kind: 'disaster'; readonly reason: string; readonly report: string }
   /** Ours: an invariant of Quire is broken, or a callback threw. */
   | { readonly kind: 'failure'; readonly error: unknown };
+
+/** State of a machine that is neither its chips' nor its processor's. */
+export interface MachinePending {
+  readonly isResetWanted: boolean;
+  readonly isPowerOffWanted: boolean;
+  /** Why it stopped by itself; never a failure of ours. */
+  readonly end: Exclude<MachineEnd, { kind: 'failure' }> | undefined;
+  /** Input that the guest has not taken, by serial port. */
+  readonly serialInput: readonly Uint8Array[];
+  readonly typist: TypistState;
+}
 
 /** The host's other work gets its turn at least so often, ms. */
 const YIELD_MS = 8;
@@ -70,6 +88,12 @@ const NS_PER_MS = 1_000_000;
 const KEY_HOLD_MS = 100;
 const ZERO_CHUNK_BYTES = 1 << 20;
 
+/**
+ * A PC with its processor, memory and devices: created, started, paused and started again, closed.
+ *
+ * It runs in slices between which the host's other work has its turn; virtual time stands still
+ * while it is paused. A guest's disaster ends the run with a `MachineEnd`, never with an exception.
+ */
 export class Machine {
   readonly memory: PCMemory;
   readonly addressSpace: AddressSpace;
@@ -104,6 +128,9 @@ export class Machine {
   #isResetWanted = false;
   #isPowerOffWanted = false;
   readonly #serials: readonly SerialStream[];
+  /** Settled once whoever holds the machine still lets go. */
+  #hold: Promise<void> | undefined;
+  #isBlank: boolean;
   /** When the screen was last looked at, host ms. */
   #shownMs = Number.NEGATIVE_INFINITY;
 
@@ -160,7 +187,9 @@ export class Machine {
       },
       this.memory,
     );
-    this.#powerOn();
+    this.#isBlank = options.isBlank === true;
+    if (this.#isBlank) this.vcpu.synchronize();
+    else this.#powerOn();
   }
 
   get state(): MachineState {
@@ -193,8 +222,9 @@ export class Machine {
       throw new TypeError(
         `Cannot start machine as it must be reset after it ended: it ended by ${this.#end.kind}`,
       );
+    this.#isBlank = false;
     this.#state = 'running';
-    this.clock.start();
+    if (this.#hold === undefined) this.clock.start();
     const previous = this.#loop ?? Promise.resolve();
     this.#loop = previous.then(() => this.#run());
   }
@@ -237,6 +267,19 @@ export class Machine {
     this.#wake();
   }
 
+  /**
+   * Asks the guest to have `bytes` of its RAM left; its balloon driver does that when it can.
+   * @throws {RangeError} if the machine has no balloon
+   */
+  setBalloonTarget(bytes: number): void {
+    this.#checkOpen('set the balloon of');
+    const { balloon } = this.pc.virtio;
+    if (balloon === undefined)
+      throw new RangeError('Cannot set balloon as the machine must have one: it has none');
+    balloon.setTargetBytes(bytes);
+    this.#wake();
+  }
+
   /** Stops for ever. The loop ends soon after. */
   close(): void {
     if (this.#state === 'closed') return;
@@ -276,6 +319,99 @@ export class Machine {
     return hasRoom;
   }
 
+  /**
+   * Runs `work` between two instructions, with virtual time standing still: for those who save and
+   * restore state. Others who ask wait for their turn. The machine's `state` does not change.
+   * @throws {TypeError} if it is closed; whatever `work` throws
+   */
+  async standStill<T>(work: () => T | Promise<T>): Promise<T> {
+    while (this.#hold !== undefined) await this.#hold;
+    this.#checkOpen('hold');
+    let release = (): void => {};
+    this.#hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    try {
+      // A caller may be inside a slice; nobody who was waited for is.
+      await undefined;
+      this.clock.stop();
+      this.#flushSerial();
+      return await work();
+    } finally {
+      this.#hold = undefined;
+      if (this.#state === 'running') this.clock.start();
+      release();
+      this.#wake();
+    }
+  }
+
+  /** Lets the guest and the host's other work run on. */
+  giveTurn(): Promise<void> {
+    return this.#host.yield();
+  }
+
+  /** Whether guest RAM is all zeros still: it was made blank, and nothing has happened since. */
+  get isBlank(): boolean {
+    return this.#isBlank;
+  }
+
+  /**
+   * What the machine is made of, as plain data: two machines of equal ones take each other's state.
+   */
+  get configuration(): Readonly<Record<string, unknown>> {
+    const { drives = [], devices = [], serialCount = 1, firmware } = this.#options;
+    return {
+      version: 1,
+      memoryBytes: this.memoryBytes,
+      serialCount,
+      hasFirmware: firmware !== undefined,
+      drives: drives.map(({ interface: bus, media, index, medium }) => ({
+        interface: bus,
+        media,
+        index,
+        // A drive that takes other media may hold another one by now.
+        ...(bus === 'floppy' || media === 'cdrom' ? {} : { sizeBytes: medium?.sizeBytes ?? 0 }),
+      })),
+      devices: devices.map(({ kind }) => kind),
+    };
+  }
+
+  /** What is pending in the machine itself. Call it inside `standStill`. */
+  savePending(): MachinePending {
+    const end = this.#end;
+    if (end?.kind === 'failure')
+      throw new TypeError('Cannot save machine as it must not have failed: its state is not sound');
+    return {
+      isResetWanted: this.#isResetWanted,
+      isPowerOffWanted: this.#isPowerOffWanted,
+      end,
+      serialInput: this.#serials.map((stream) => stream.save()),
+      typist: this.#typist.save(),
+    };
+  }
+
+  /**
+   * Restores what is pending, after everything else was restored. A machine that runs is paused if
+   * its state is that of one that ended.
+   * @throws {RangeError} if it is not this machine's; nothing has changed then
+   */
+  restorePending(pending: MachinePending): void {
+    if (pending.serialInput.length !== this.#serials.length)
+      throw new RangeError(
+        `Cannot restore machine as it must have ${pending.serialInput.length} serial ports: ` +
+          `it has ${this.#serials.length}`,
+      );
+    this.#isBlank = false;
+    this.#typist.restore(pending.typist);
+    for (const [index, stream] of this.#serials.entries())
+      stream.restore(pending.serialInput[index]!);
+    this.#isResetWanted = pending.isResetWanted;
+    this.#isPowerOffWanted = pending.isPowerOffWanted;
+    this.#end = pending.end;
+    if (pending.end !== undefined && this.#state === 'running') this.#state = 'paused';
+    this.screen.notify();
+  }
+
   #createPC(): PC {
     return new PC({
       memory: this.memory,
@@ -283,6 +419,7 @@ export class Machine {
       clock: this.clock,
       epochMs: this.#host.epochMs(),
       drives: this.#options.drives ?? [],
+      devices: this.#options.devices ?? [],
       ...(this.#options.firmware === undefined ? {} : { firmware: this.#options.firmware }),
       serialCount: this.#options.serialCount ?? 1,
       events: {
@@ -314,10 +451,11 @@ export class Machine {
 
   /** Processor and memory as a boot loader leaves them. */
   #powerOn(): void {
+    this.#isBlank = false;
     this.vcpu.reset();
     this.vcpu.setA20(this.pc.isA20Enabled);
     if (this.#options.firmware === undefined)
-      for (const segment of firmwareSegments())
+      for (const segment of firmwareSegments(this.pc.board))
         this.addressSpace.loadBytes(segment.gpa, segment.bytes);
     if (this.#image !== undefined) {
       for (const { gpa, bytes, zeroBytes } of this.#image.segments) {
@@ -354,6 +492,10 @@ export class Machine {
     let yieldedMs = this.#host.nowMs();
     try {
       while (this.#state === 'running') {
+        if (this.#hold !== undefined) {
+          await this.#hold;
+          continue;
+        }
         const isHalted = this.#runSlice();
         this.#flushSerial();
         this.#showScreen();

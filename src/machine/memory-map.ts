@@ -97,6 +97,7 @@ function writeRAM(
   sizeBytes: number,
   memory: PCMemory,
 ): void {
+  memory.guest.ramWrites.before(block.ramOffset + offset, sizeBytes);
   for (let i = 0; i < sizeBytes; i++) block.bytes[offset + i] = (value >>> (8 * i)) & 0xff;
   memory.guest.ramWrites.note(block.ramOffset + offset, sizeBytes);
 }

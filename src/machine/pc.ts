@@ -22,23 +22,16 @@ import type { IoSizes } from '../memory/io-ops.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
+import type { BoardDevices } from './boot/acpi-tables.ts';
 import { Chipset, PIRQ_IRQS, SCI_IRQ } from './chipset.ts';
 import { attachDisplay, type Display } from './display.ts';
 import { attachOptionROM, Firmware, type FirmwareConfig } from './firmware.ts';
 import type { PCMemory } from './machine-memory.ts';
 import { RAM_BELOW_4G_END } from './memory-map.ts';
+import { SERIAL_COUNT_MAX, SERIAL_PORTS } from './serial-ports.ts';
 import { attachStorage, type DriveConfig, type Storage } from './storage.ts';
+import { attachVirtio, type DeviceConfig, type Virtio } from './virtio.ts';
 
-export const COM1_PORT = 0x3f8;
-export const COM1_IRQ = 4;
-/** COM1 to COM4. */
-const SERIAL_PORTS = [
-  { port: COM1_PORT, irq: COM1_IRQ },
-  { port: 0x2f8, irq: 3 },
-  { port: 0x3e8, irq: 4 },
-  { port: 0x2e8, irq: 3 },
-] as const;
-export const SERIAL_COUNT_MAX = SERIAL_PORTS.length;
 const PORT_SPACE_BYTES = 0x1_0000;
 /** What the I/O APIC sees IRQ 0 as. */
 const TIMER_GSI = 2;
@@ -72,6 +65,7 @@ export interface PCOptions {
   /** Unix time at power-on, ms. */
   readonly epochMs: number;
   readonly drives?: readonly DriveConfig[];
+  readonly devices?: readonly DeviceConfig[];
   /** Without it, chips are left as firmware would, for a guest that is loaded directly. */
   readonly firmware?: FirmwareConfig;
   /** COM1 to COM4; default 1. */
@@ -79,6 +73,7 @@ export interface PCOptions {
   readonly events: PCEvents;
 }
 
+/** The chips of a PC on their buses and wires; `interrupts` of its processor come from here. */
 export class PC implements InterruptSource {
   readonly ram: RAMBlock;
   /** The 64 KiB port space. */
@@ -95,12 +90,14 @@ export class PC implements InterruptSource {
   readonly ioapic = new IOAPIC();
   readonly chipset: Chipset;
   readonly firmware: Firmware | undefined;
+  /** For tables that describe the board. */
+  readonly board: BoardDevices;
   readonly dmas = [new DMA8237('dma0'), new DMA8237('dma1')] as const;
   readonly dmaPages = new DMAPageRegisters();
   readonly debugConsole = new DebugConsole();
   readonly storage: Storage;
+  readonly virtio: Virtio;
   readonly display: Display;
-  readonly #hasFloppy: boolean;
   readonly #events: PCEvents;
   readonly #memory: PCMemory;
   readonly #memoryBytes: number;
@@ -153,17 +150,30 @@ export class PC implements InterruptSource {
       memory: memory.guest.addressSpace,
       portRoot: this.#portRoot,
       pci: bus.config,
+      dma: this.dmas[0],
+      dmaPages: this.dmaPages,
       isaLine: (irq) => this.isaLine(irq),
       onRequest: () => events.onDriveRequest(),
       onEnd: () => events.onDriveEnd(),
     });
+    this.virtio = attachVirtio({
+      ...{ memory, bus, ram: this.ram },
+      drives: this.storage.virtioDrives,
+      devices: options.devices ?? [],
+    });
+    const hasFloppy = (options.drives ?? []).some((drive) => drive.interface === 'floppy');
+    this.board = { serialCount, hasFloppy };
     const { firmware } = options;
     if (firmware !== undefined) {
-      this.firmware = new Firmware(firmware, { memory, bus, memoryBytes });
+      this.firmware = new Firmware(firmware, {
+        memory,
+        bus,
+        memoryBytes,
+        devices: this.board,
+      });
       if (firmware.vgaBIOS !== undefined)
         attachOptionROM(memory, bus, this.display.config, 'vga.rom', firmware.vgaBIOS);
     }
-    this.#hasFloppy = (options.drives ?? []).some((drive) => drive.interface === 'floppy');
     this.#wire();
     this.reset();
   }
@@ -175,9 +185,10 @@ export class PC implements InterruptSource {
       ...[this.keyboard.keyboard, this.keyboard.mouse, this.keyboard, this.port92],
       ...[this.dmas[0], this.dmas[1], this.dmaPages],
       ...this.chipset.savables,
-      ...(this.firmware === undefined ? [] : [this.firmware.fwCfg]),
+      ...(this.firmware?.savables ?? []),
       ...this.chipset.bus.config.functions,
       ...this.storage.savables,
+      ...this.virtio.savables,
       ...this.display.savables,
       // Who receives interrupt lines comes after those who drive them.
       ...[this.pics.slave, this.pics.master, this.ioapic, this.apic],
@@ -203,10 +214,11 @@ export class PC implements InterruptSource {
     ];
     for (const chip of chips) chip.reset();
     this.storage.reset();
+    this.virtio.reset();
     this.display.reset();
     this.#setCMOS();
     if (this.firmware === undefined) this.#setFirmwareState();
-    else this.firmware.fwCfg.reset();
+    else this.firmware.reset();
   }
 
   hasInterrupt(): boolean {
@@ -408,6 +420,7 @@ export class PC implements InterruptSource {
     this.keyboard.write(4, 0x60);
     this.keyboard.write(0, 0x65);
     this.storage.setFirmwareState();
+    this.virtio.setFirmwareState();
     this.display.setFirmwareState();
   }
 
@@ -427,9 +440,7 @@ export class PC implements InterruptSource {
     const above64K = above / 0x1_0000;
     set16(0x5b, above64K & 0xffff);
     this.rtc.setByte(0x5d, (above64K >> 16) & 0xff);
-    // Drive A takes 1.44 MB. Equipment: FPU, mouse, floppy disk.
-    this.rtc.setByte(0x10, this.#hasFloppy ? 0x40 : 0);
-    this.rtc.setByte(0x14, this.#hasFloppy ? 0x07 : 0x06);
+    this.storage.setCMOS(this.rtc);
     for (const [index, value] of this.firmware?.cmosBytes ?? []) this.rtc.setByte(index, value);
   }
 }

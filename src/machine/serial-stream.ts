@@ -1,4 +1,5 @@
-// Between a serial port and its host: batches of what the guest sends, and what waits to be taken by it.
+// Between a serial port and its host: batches of what the guest sends, and what
+// waits to be taken by it.
 
 import type { UART16550 } from '../devices/uart16550.ts';
 
@@ -39,6 +40,18 @@ export class SerialStream {
     for (let i = 0; i < count; i++) this.#in.push(bytes[i]!);
     this.feed();
     return count;
+  }
+
+  /** Input that the guest has not taken. What it sent is the host's, not state. */
+  save(): Uint8Array {
+    return Uint8Array.from(this.#in.slice(this.#inDone));
+  }
+
+  /** Call it once the port is restored. @param input what waits from now on, up to 1 MiB */
+  restore(input: Uint8Array): void {
+    this.#in = Array.from(input);
+    this.#inDone = 0;
+    this.feed();
   }
 
   /** Hands on what the port has room for. */

@@ -8,6 +8,10 @@ import { ATADisk } from '../devices/ata-disk.ts';
 import { ATAPICDROM } from '../devices/atapi-cdrom.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import { Drive } from '../devices/block/drive.ts';
+import type { CMOSRTC } from '../devices/cmos-rtc.ts';
+import type { DMA8237, DMAPageRegisters } from '../devices/dma8237.ts';
+import { FloppyController } from '../devices/floppy.ts';
+import { DRIVE_TYPE_DEFAULT, floppyGeometry } from '../devices/floppy-media.ts';
 import type { PCIConfigMechanism } from '../devices/pci-config.ts';
 import { PIIX3IDE } from '../devices/piix3-ide.ts';
 import type { Savable } from '../devices/saved-state.ts';
@@ -35,6 +39,9 @@ export interface StorageWiring {
   /** Root of the port space. */
   readonly portRoot: MemoryRegion;
   readonly pci: PCIConfigMechanism;
+  /** The ISA DMA controller of channels 0–3, and its page registers. */
+  readonly dma: DMA8237;
+  readonly dmaPages: DMAPageRegisters;
   isaLine(irq: number): IRQLine;
   /** A request was made: give the host a turn soon. */
   onRequest(): void;
@@ -50,6 +57,18 @@ const IDE_PORTS = [
 ] as const;
 const COMMAND_PORTS = 8;
 const MASTER_PORTS = 16;
+/** 0x3f6 is the IDE controller's. */
+const FLOPPY_PORTS = [
+  { port: 0x3f0, count: 6 },
+  { port: 0x3f7, count: 1 },
+] as const;
+const FLOPPY_IRQ = 6;
+const FLOPPY_CHANNEL = 2;
+/** CMOS memory: types of the floppy drives, and equipment. */
+const CMOS_FLOPPY = 0x10;
+const CMOS_EQUIPMENT = 0x14;
+/** FPU and mouse. */
+const EQUIPMENT = 0x06;
 /** Where firmware puts the bus master registers, in machines that have none. */
 const BMIBA_PORT = 0xc040;
 
@@ -67,6 +86,9 @@ export class Storage {
   /** Those of them that are virtio's. */
   readonly virtioDrives: readonly Drive[];
   readonly ide: PIIX3IDE;
+  readonly floppy = new FloppyController();
+  /** CMOS types of the two floppy drives, 0 for none. */
+  readonly #floppyTypes = [0, 0];
 
   /** @throws {RangeError} if two drives have one place, or a place is not there */
   constructor(wiring: StorageWiring) {
@@ -80,11 +102,13 @@ export class Storage {
     for (const { config, drive } of of('ide')) this.#plugIDE(config, drive);
     wiring.pci.plug(1, 1, this.ide.config);
     this.#mapIDE(wiring);
+    for (const { config, drive } of of('floppy')) this.#plugFloppy(config, drive);
+    this.#mapFloppy(wiring);
   }
 
   /** Everything but PCI functions. */
   get savables(): readonly Savable[] {
-    return this.ide.savables;
+    return [...this.ide.savables, this.floppy];
   }
 
   /** Whether a request is under way. */
@@ -94,6 +118,16 @@ export class Storage {
 
   reset(): void {
     this.ide.reset();
+    this.floppy.reset();
+  }
+
+  /** Tells firmware and kernels of the floppy drives: CMOS.LST, 0x10 and 0x14. */
+  setCMOS(rtc: CMOSRTC): void {
+    const [first = 0, second = 0] = this.#floppyTypes;
+    const count = (first === 0 ? 0 : 1) + (second === 0 ? 0 : 1);
+    rtc.setByte(CMOS_FLOPPY, (first << 4) | second);
+    const equipment = count === 0 ? 0 : 0x01 | ((count - 1) << 6);
+    rtc.setByte(CMOS_EQUIPMENT, EQUIPMENT | equipment);
   }
 
   /** What firmware leaves behind, for guests that are loaded without one. */
@@ -104,6 +138,37 @@ export class Storage {
   /** Lets go of all media, for ever. */
   close(): void {
     for (const drive of this.drives) drive.close();
+  }
+
+  #plugFloppy({ index }: DriveConfig, drive: Drive): void {
+    const { medium } = drive;
+    const geometry = medium === undefined ? undefined : floppyGeometry(medium.sizeBytes);
+    if (medium !== undefined && geometry === undefined)
+      throw new RangeError(
+        `Cannot put "${medium.label}" into drive "${drive.id}" as a floppy disk must not be ` +
+          `larger than 2.88 MB: it has ${medium.sizeBytes} bytes`,
+      );
+    this.#floppyTypes[index] = geometry?.driveType ?? DRIVE_TYPE_DEFAULT;
+    this.floppy.plug(index, drive);
+  }
+
+  #mapFloppy(wiring: StorageWiring): void {
+    const { dma, dmaPages, memory } = wiring;
+    const { floppy } = this;
+    floppy.irq = wiring.isaLine(FLOPPY_IRQ);
+    floppy.transferDMA = (bytes, isToMemory) => dma.transfer(FLOPPY_CHANNEL, bytes, isToMemory);
+    dma.memory = memory;
+    dma.pageOf = (channel) => dmaPages.pageOf(channel);
+    dma.onReady = () => floppy.pumpDMA();
+    for (const { port, count } of FLOPPY_PORTS) {
+      const first = port & 7;
+      const region = MemoryRegion.io(`floppy@${port.toString(16)}`, count, {
+        read: (offset) => floppy.read(first + offset),
+        write: (offset, value) => floppy.write(first + offset, value),
+        impl: { maxBytes: 1 },
+      });
+      wiring.portRoot.addSubregion(port, region);
+    }
   }
 
   #plugIDE(config: DriveConfig, drive: Drive): void {

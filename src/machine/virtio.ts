@@ -1,5 +1,5 @@
-// The PC's virtio devices: drives with `if=virtio`, and what `--device` names, each a function of its
-// own on the PCI bus.
+// The PC's virtio devices: drives with `if=virtio`, and what `--device` names, each
+// a function of its own on the PCI bus.
 
 import type { Drive } from '../devices/block/drive.ts';
 import {

@@ -163,6 +163,7 @@ export class AddressSpace {
     }
     if (section.kind === RAM) {
       const ramOffset = section.ramOffset + at;
+      this.ramWrites?.before(ramOffset, sizeBytes);
       if (sizeBytes === 4) this.#ram.setUint32(ramOffset, value, true);
       else if (sizeBytes === 1) this.#ram.setUint8(ramOffset, value);
       else this.#ram.setUint16(ramOffset, value, true);
@@ -216,6 +217,7 @@ export class AddressSpace {
       const size = this.#runBytes(section, gpa + done, bytes.length - done);
       if (section.kind === RAM) {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
+        this.ramWrites?.before(ramOffset, size);
         this.ramList!.bytes.set(bytes.subarray(done, done + size), ramOffset);
         this.ramWrites?.note(ramOffset, size);
       } else if (section.kind === ROM) this.#writeROM(gpa + done, size, undefined);
@@ -231,6 +233,7 @@ export class AddressSpace {
       const size = this.#runBytes(section, gpa + done, bytes.length - done);
       if (section.ramOffset >= 0) {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
+        this.ramWrites?.before(ramOffset, size);
         this.ramList!.bytes.set(bytes.subarray(done, done + size), ramOffset);
         this.ramWrites?.note(ramOffset, size);
       }

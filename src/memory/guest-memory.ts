@@ -88,7 +88,9 @@ export class GuestMemory {
    * @throws {MemoryError} `OUTSIDE_BLOCK` if the range does not lie in one block
    */
   discard(ramOffset: number, sizeBytes: number): void {
-    this.ramList.view(ramOffset, sizeBytes).fill(0);
+    const view = this.ramList.view(ramOffset, sizeBytes);
+    this.ramWrites.before(ramOffset, sizeBytes);
+    view.fill(0);
     this.ramWrites.note(ramOffset, sizeBytes);
   }
 

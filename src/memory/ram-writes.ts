@@ -8,10 +8,14 @@ import { DIRTY_ALL, DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
 import type { RAMBlock } from './ram-block.ts';
 import type { RAMListListener } from './ram-list.ts';
 
+/** Called before bytes of a range change, so that they can still be copied. */
+export type BeforeWriteListener = (ramOffset: number, sizeBytes: number) => void;
+
 /** Tells code pages and dirty bytes what was written. A listener of a RAM list, too. */
 export class RAMWrites implements RAMListListener {
   readonly dirty: DirtyMemory;
   readonly codePages: CodePages | undefined;
+  #beforeListeners: readonly BeforeWriteListener[] = [];
 
   constructor(options: { dirty: DirtyMemory; codePages?: CodePages }) {
     this.dirty = options.dirty;
@@ -42,6 +46,25 @@ export class RAMWrites implements RAMListListener {
     if ((codePages.masks[page]! & lineMask(inPage, sizeBytes)) !== 0)
       codePages.invalidate(ramOffset, sizeBytes);
     bytes[page] = codePages.masks[page] === 0 ? DIRTY_ALL : DIRTY_ALL & ~DIRTY_CODE;
+  }
+
+  // Hot: called before each slow-path store.
+  /**
+   * Says that RAM bytes are about to be written. Stores that hit the TLB do not come here: whoever
+   * listens clears a dirty bit of its own on the pages it waits for, and then each page's first
+   * store does.
+   */
+  before(ramOffset: number, sizeBytes: number): void {
+    for (const listener of this.#beforeListeners) listener(ramOffset, sizeBytes);
+  }
+
+  /** `listener` runs before every write of RAM that does not hit the TLB. It must not throw. */
+  addBeforeListener(listener: BeforeWriteListener): void {
+    this.#beforeListeners = [...this.#beforeListeners, listener];
+  }
+
+  removeBeforeListener(listener: BeforeWriteListener): void {
+    this.#beforeListeners = this.#beforeListeners.filter((other) => other !== listener);
   }
 
   /** @internal A new block's bytes are dirty for everybody. */

@@ -47,6 +47,10 @@ export interface Label {
   readonly depth: number;
 }
 
+/**
+ * The body of a function under construction: statements, and locals that hold what is used twice.
+ * A `Value` is evaluated where it is used; types are checked as it is built.
+ */
 export class FunctionBuilder {
   readonly signature: Signature;
   readonly #code = new ByteWriter();

@@ -22,6 +22,7 @@ const SECTION = {
 } as const;
 const FUNCREF = 0x70;
 
+/** A signature with its place in a module's type section, as indirect calls name it. */
 export interface FunctionType {
   readonly index: number;
   readonly signature: Signature;
@@ -33,6 +34,10 @@ interface MemoryImport {
   readonly pagesMin: number;
 }
 
+/**
+ * A module under construction: types, imports, functions, a table and exports. Imported functions
+ * come before defined ones in WebAssembly's numbering, so they are declared first.
+ */
 export class ModuleBuilder {
   readonly #types: Signature[] = [];
   readonly #imports: { module: string; name: string; typeIndex: number }[] = [];

@@ -255,5 +255,7 @@ export const STORES = {
   v128: { code: PREFIX_FD + 11, type: 'v128', alignment: 4 },
 } as const satisfies Record<string, MemoryOperation>;
 
+/** Names of loads, such as `i32_16u`: type, width if narrower, sign. */
 export type LoadName = keyof typeof LOADS;
+/** Names of stores: as for loads, without a sign. */
 export type StoreName = keyof typeof STORES;

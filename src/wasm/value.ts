@@ -28,6 +28,10 @@ export function writeOpcode(code: ByteWriter, opcode: number): void {
 
 type Operand = Value | number | bigint;
 
+/**
+ * An expression with its type. It has no place in the code until a statement uses it, and is
+ * evaluated there, as often as it is used: `FunctionBuilder.let` evaluates it once.
+ */
 export class Value {
   readonly type: ValueType;
   /** The number, if this is a constant. */
@@ -183,6 +187,7 @@ function toValue(type: ValueType, other: Operand): Value {
   return other instanceof Value ? other : constantOf(type, other);
 }
 
+/** A 32-bit constant; signed and unsigned numbers are the same bits. */
 export function i32(value: number): Value {
   return new Value(
     'i32',
@@ -194,6 +199,7 @@ export function i32(value: number): Value {
   );
 }
 
+/** A 64-bit constant, cut to 64 bits. */
 export function i64(value: bigint | number): Value {
   const wide = BigInt.asIntN(64, BigInt(value));
   return new Value(
@@ -206,6 +212,7 @@ export function i64(value: bigint | number): Value {
   );
 }
 
+/** A double constant. */
 export function f64(value: number): Value {
   return new Value('f64', (code) => {
     code.u8(0x44);

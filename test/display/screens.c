@@ -1,6 +1,6 @@
-// A guest without an operating system that sets one video mode by its registers and draws in it: the
-// digit or letter of its command line says which. It says READY on COM1 and stands still. Register
-// values: IBM VGA XGA Technical Reference, tables of the BIOS modes; QEMU, "Standard VGA".
+// A guest without an operating system that sets one video mode by its registers and draws in it:
+// the digit or letter of its command line says which. It says READY on COM1 and stands still.
+// Register values: IBM VGA XGA Technical Reference, tables of the BIOS modes; QEMU, "Standard VGA".
 
 typedef unsigned char u8;
 typedef unsigned short u16;

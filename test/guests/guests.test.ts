@@ -24,10 +24,12 @@ function comparable(output: string, exceptions: readonly string[]): string[] {
   return output.split('\n').filter((line) => !exceptions.some((start) => line.startsWith(start)));
 }
 
+const qemuNote = noQEMU === undefined ? '' : ` (not compared: ${noQEMU})`;
+
 describe.skipIf(noCompiler !== undefined)(`guest programs ${noCompiler ?? ''}`, () => {
   for (const name of NAMES) {
     test(
-      `${name}: what the manuals say, and what QEMU does${noQEMU ? ` (not compared: ${noQEMU})` : ''}`,
+      `${name}: what the manuals say, and what QEMU does${qemuNote}`,
       () => {
         const program = buildGuest(name);
         const quire = runInQuire(program, softwareAccelerator);

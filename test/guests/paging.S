@@ -1,5 +1,6 @@
 # 32-bit paging: every error code, accessed and dirty bits, WP, 4 MiB pages, INVLPG, accesses across
-# pages, then PAE with NX. SDM volume 3: 4.3, 4.4, 4.6 (access rights), 4.7 (error codes), 4.8 (A, D).
+# pages, then PAE with NX. SDM volume 3: 4.3, 4.4, 4.6 (access rights), 4.7 (error codes), 4.8
+# (A and D).
 #include "lib.inc"
 
 .set P, 1

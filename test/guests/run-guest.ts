@@ -18,7 +18,7 @@ import {
 } from '../../src/cpu/state-layout.ts';
 import type { Accelerator } from '../../src/cpu/vcpu.ts';
 import { MemoryRegion } from '../../src/memory/memory-region.ts';
-import { createBareMachine } from '../oracle/bare-machine.ts';
+import { type BareMachine, createBareMachine } from '../oracle/bare-machine.ts';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const BUILD = join(HERE, '../../build/guests');
@@ -28,6 +28,9 @@ const QEMU_TIMEOUT_MS = 60_000;
 const INSTRUCTIONS_MAX = 50_000_000;
 const SLICE_INSTRUCTIONS = 1_000_000;
 const COM1 = 0x3f8;
+/** System control port A: bit 1 opens A20. */
+const PORT_92 = 0x92;
+const PORT_92_A20 = 2;
 const LAST_LINE = 'DONE\n';
 
 /** Why guests cannot be built or run here; undefined where they can. */
@@ -87,6 +90,15 @@ function loadELF(ram: Uint8Array, file: Buffer): number {
   return file.readUInt32LE(24);
 }
 
+function a20Port(machine: BareMachine): MemoryRegion {
+  let value = PORT_92_A20;
+  const write = (_port: number, byte: number) => {
+    value = byte;
+    machine.vcpu.setA20((byte & PORT_92_A20) !== 0);
+  };
+  return MemoryRegion.io('port92', 1, { read: () => value, write });
+}
+
 /**
  * Serial output on a bare machine, with the reason at its end if it stopped before its last line.
  */
@@ -102,6 +114,7 @@ export function runInQuire(program: string, accelerator: Accelerator): string {
     impl: { minBytes: 1, maxBytes: 1 },
   });
   machine.ports.root.addSubregion(COM1, serial);
+  machine.ports.root.addSubregion(PORT_92, a20Port(machine));
   const entry = loadELF(machine.ram, readFileSync(program));
   machine.noteWrite(0, machine.ram.length);
   // Multiboot Specification 0.6.96, 3.2 "Machine state": protected mode, flat, no paging.

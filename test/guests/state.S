@@ -1,6 +1,6 @@
-# FPU, MMX and SSE state and the fast system calls: #NM for lazy switching, FXSAVE and FXRSTOR, FNSAVE
-# and FRSTOR, #MF and #XM, SYSENTER and SYSEXIT, SDM volume 1: 8.1, 10.5;
-# volume 3: 2.5 (CR0.EM, MP, TS), 13.3; volume 2: FXSAVE, SYSENTER.
+# FPU, MMX and SSE state and the fast system calls: #NM for lazy switching, FXSAVE and FXRSTOR,
+# FNSAVE and FRSTOR, #MF and #XM, SYSENTER and SYSEXIT, SDM volume 1: 8.1, 10.5; volume 3: 2.5
+# (CR0.EM, MP, TS), 13.3; volume 2: FXSAVE, SYSENTER.
 # QEMU differs: division by zero (TCG 7.2 raises no SIMD exceptions; SDM vol. 1, 11.5)
 # QEMU differs: reserved bits of MXCSR (TCG takes them)
 # QEMU differs: FXRSTOR of reserved MXCSR bits (TCG takes them)

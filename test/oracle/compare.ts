@@ -196,8 +196,10 @@ function singlesClose(a: DataView, b: DataView, at: number): boolean {
   return true;
 }
 
-const extendedText = (view: DataView, at: number) =>
-  `${hex(view.getUint16(at + 8, true), 4)}:${view.getBigUint64(at, true).toString(16).padStart(16, '0')}`;
+const extendedText = (view: DataView, at: number) => {
+  const significand = view.getBigUint64(at, true).toString(16).padStart(16, '0');
+  return `${hex(view.getUint16(at + 8, true), 4)}:${significand}`;
+};
 
 const vectorText = (view: DataView, at: number) =>
   [12, 8, 4, 0].map((i) => hex(view.getUint32(at + i, true))).join('_');
@@ -214,7 +216,8 @@ export function describeCase(c: GeneratedCase): string {
   const fpu =
     `fcw=${hex(c.view.getUint16(fx + FX_CONTROL, true), 4)} ` +
     `fsw=${hex(c.view.getUint16(fx + FX_STATUS, true), 4)} ` +
-    `tags=${hex(c.view.getUint8(fx + FX_TAGS), 2)} mxcsr=${hex(c.view.getUint32(fx + FX_MXCSR, true), 4)}`;
+    `tags=${hex(c.view.getUint8(fx + FX_TAGS), 2)} ` +
+    `mxcsr=${hex(c.view.getUint32(fx + FX_MXCSR, true), 4)}`;
   const lines = [
     `${c.form.opcode} ${c.form.mnemonic} ${c.form.operands.join(',')}`,
     `  bytes ${bytes} at ${hex(c.start)}`,

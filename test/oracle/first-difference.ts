@@ -78,7 +78,8 @@ export function firstDifference(
     }
     if (found.length === 0) continue;
     const heading = `case ${i}, FUZZ_SEED=${seed}`;
-    return `${heading}\n${describeCase(c)}\n${disassembly(c)}\n${found.map((l) => `  ${l}`).join('\n')}`;
+    const listed = found.map((line) => `  ${line}`).join('\n');
+    return `${heading}\n${describeCase(c)}\n${disassembly(c)}\n${listed}`;
   }
   return undefined;
 }

@@ -48,7 +48,8 @@ struct output {
 };
 
 /* What the assembly below loads and stores; FXSAVE wants 16-byte alignment. */
-static struct { uint32_t gpr[8], eflags, entry; } in_state __asm__("in_state") __attribute__((used));
+static struct { uint32_t gpr[8], eflags, entry; } in_state __asm__("in_state")
+    __attribute__((used));
 static struct { uint32_t gpr[8], eflags, segments[4]; } out_state __asm__("out_state")
     __attribute__((used));
 static uint8_t in_fx[512] __asm__("in_fx") __attribute__((aligned(64), used));

@@ -3,7 +3,8 @@
 //
 // Guest-physical memory, bytes:
 //   0x1000 GDT  0x2000 IDT  0x3000 TSS  0x4000 page directory  0x5000 page table of the first 4 MiB
-//   0x6000 page table of 0x400000  0xd000 page table of SYSTEM_BASE  0x7000 handlers, 16 bytes a vector, each begins with HLT
+//   0x6000 page table of 0x400000  0xd000 page table of SYSTEM_BASE
+//   0x7000 handlers, 16 bytes a vector, each begins with HLT
 //   0xa000 end of the privilege 0 stack  0x10000 code area  0x20000 data page
 // The first 64 KiB also lie at SYSTEM_BASE for privilege 0; the low name of the data page is at
 // LOW_BASE. Nothing else is mapped.

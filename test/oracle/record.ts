@@ -10,7 +10,6 @@
 //           64 u8[512] FXSAVE image  576 u8[256] data window
 
 export const RECORD_BYTES = 832;
-export const MAX_INSTRUCTION_BYTES = 15;
 
 export const CASE_LENGTH = 0;
 export const CASE_CODE = 1;
@@ -28,7 +27,6 @@ export const RESULT_OUTSIDE = 60;
 export const RECORD_GPR = 16;
 export const RECORD_EFLAGS = 48;
 export const RECORD_FX = 64;
-export const RECORD_FX_BYTES = 512;
 export const RECORD_WINDOW = 576;
 
 /** Vector 3 is the instruction's own and not the INT3 that fills the code area. */

@@ -16,7 +16,7 @@ static uint8_t image[128];
     __asm__ volatile("fninit\n\tfldt %2\n\tfldt %1\n\tfldcw %3\n\t" instruction               \
                      "\n\tfnstsw %0\n\tfnclex\n\t"                                            \
                      : "=m"(sw) : "m"(c->a), "m"(c->b), "m"(cw), "m"(memory)  \
-                     : "memory", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",          \
+                     : "memory", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",  \
                        "st(7)");                                                              \
     break;
 #define MEM "%4"

@@ -39,8 +39,7 @@ export const KIND_COUNT = 5;
 export const KIND_FAR_BRANCH = KIND_REGISTER;
 export const KIND_PAGE_BRANCH = KIND_FLAT;
 
-/** Function table indexes of the handlers that are not instructions. */
-export const HANDLER_DECODE = 0;
+/** Function table indexes of handlers that are not instructions; 0, of fresh records, decodes. */
 export const HANDLER_LEAVE = 1;
 export const HANDLER_CROSS = 2;
 export const HANDLER_UNDEFINED = 3;

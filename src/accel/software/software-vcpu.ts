@@ -81,7 +81,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   #filledCount = 0;
   #instructionCount = 0;
   #isStopRequested = false;
-  #isNMIPending = false;
+  isNMIPending = false;
   #isRunning = false;
   /** Why code could not be fetched, if it lies where none can run. */
   #badFetch: string | undefined;
@@ -161,13 +161,13 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
 
   reset(): void {
     this.processor.reset();
-    this.#isNMIPending = false;
+    this.isNMIPending = false;
     this.#badFetch = undefined;
     this.flushCode();
   }
 
   raiseNMI(): void {
-    this.#isNMIPending = true;
+    this.isNMIPending = true;
     this.state.requestEvent();
   }
 
@@ -175,9 +175,11 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     this.processor.setA20(isEnabled);
   }
 
-  synchronize(): void {
+  synchronize(keepsCode = false): void {
+    this.#instructionCount = Number(this.state.u64[INSTRUCTION_COUNT >> 3]);
+    this.#badFetch = undefined;
     this.processor.synchronize();
-    this.cache.clear();
+    if (!keepsCode) this.cache.clear();
     this.flushCode();
   }
 
@@ -236,8 +238,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   #takeInterrupt(): boolean {
     const { state, processor } = this;
     if (state.u32[INTERRUPT_SHADOW >> 2] !== 0) return false;
-    if (this.#isNMIPending && state.u32[NMI_BLOCKED >> 2] === 0) {
-      this.#isNMIPending = false;
+    if (this.isNMIPending && state.u32[NMI_BLOCKED >> 2] === 0) {
+      this.isNMIPending = false;
       state.u32[HALTED >> 2] = 0;
       processor.deliverNMI();
       return true;

@@ -2,7 +2,7 @@
 // fetches at once, or one that is cut off, leave either a whole guest or none.
 //
 //   <cache>/guests/<name>/guest.json   which packages, and the digest of each file
-//                        /kernel, /initrd
+//                        /kernel, /initrd, /cdrom and so on: a file for each role
 
 import { createHash, randomUUID } from 'node:crypto';
 import {
@@ -27,11 +27,25 @@ const ARCHITECTURE = 'i386';
 
 /** A guest whose files are there and whole. */
 export interface FetchedGuest {
-  readonly kernelPath: string;
+  readonly kernelPath?: string;
   readonly initrdPath?: string;
+  readonly cdromPath?: string;
+  readonly floppyPath?: string;
+  readonly biosPath?: string;
+  readonly vgaBIOSPath?: string;
   /** Packages with their versions, for people. */
   readonly packages: readonly string[];
 }
+
+/** Names of files, which are roles, and what of a fetched guest they are. */
+const PATH_NAMES: Readonly<Record<string, keyof FetchedGuest>> = {
+  kernel: 'kernelPath',
+  initrd: 'initrdPath',
+  cdrom: 'cdromPath',
+  floppy: 'floppyPath',
+  bios: 'biosPath',
+  vgabios: 'vgaBIOSPath',
+};
 
 interface GuestRecord {
   readonly format: number;
@@ -67,11 +81,8 @@ export function findFetched(guest: Guest, cache = cacheFolder()): FetchedGuest |
     for (const [name, digest] of Object.entries(record.files))
       if (digestOf(readFileSync(join(folder, name))) !== digest) return undefined;
     const { packages } = record;
-    const kernelPath = join(folder, 'kernel');
-    const initrdPath = join(folder, 'initrd');
-    return 'initrd' in record.files
-      ? { kernelPath, initrdPath, packages }
-      : { kernelPath, packages };
+    const paths = Object.keys(record.files).map((name) => [PATH_NAMES[name], join(folder, name)]);
+    return { ...Object.fromEntries(paths), packages };
   } catch {
     return undefined;
   }
@@ -174,9 +185,9 @@ function install(
     writeFileSync(join(whole, name), body);
     files[name] = digestOf(body);
   };
-  add('kernel', parts.bodies.get('kernel')!);
-  const busybox = parts.bodies.get('busybox');
-  if (busybox !== undefined) add('initrd', buildInitramfs(busybox));
+  for (const [role, body] of parts.bodies)
+    if (role === 'busybox') add('initrd', buildInitramfs(body));
+    else add(role, body);
   const record: GuestRecord = { format: FORMAT, packages: parts.packages, files };
   writeFileSync(join(whole, 'guest.json'), `${JSON.stringify(record, null, 2)}\n`);
   // Another process may have been faster, and then its guest is as good as ours.

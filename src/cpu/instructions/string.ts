@@ -162,7 +162,10 @@ const RUN_ELEMENTS_MAX = 4096;
 function repeatRun(e: Emitter, size: number, run: (bytes: Value) => Value): void {
   const count = e.let(e.readRegister(ECX, e.addressSize));
   // Under TF each element is a step of its own (SDM volume 3, section 17.3.1.4).
-  const isUp = e.loadState32(EFLAGS_REST).and(FLAG_DF | FLAG_TF).eqz();
+  const isUp = e
+    .loadState32(EFLAGS_REST)
+    .and(FLAG_DF | FLAG_TF)
+    .eqz();
   e.f.if(isUp.and(count.gtU(1)), () => {
     const elements = select(count.ltU(RUN_ELEMENTS_MAX), count, i32(RUN_ELEMENTS_MAX));
     const done = run(e.let(elements.mul(size)));

@@ -10,8 +10,8 @@ export interface GuestBuffer {
 }
 
 /**
- * Whether a device may use the run: RAM all over, or ROM too if it only reads. What leads to devices
- * is refused, so that no driver can have one device's registers driven by another.
+ * Whether a device may use the run: RAM all over, or ROM too if it only reads. What leads to
+ * devices is refused, so that no driver can have one device's registers driven by another.
  */
 export function isGuestMemory(
   space: AddressSpace,

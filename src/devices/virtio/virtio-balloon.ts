@@ -1,5 +1,6 @@
 // A memory balloon: the host asks for pages, the driver gives the numbers of those that it will not
-// use, and takes them back later. VIRTIO Version 1.2, section 5.5 "Traditional Memory Balloon Device".
+// use, and takes them back later. VIRTIO Version 1.2, section 5.5 "Traditional
+// Memory Balloon Device".
 //
 // A page in the balloon reads as zeros, and stays out of snapshots, which store no zero pages.
 
@@ -82,7 +83,9 @@ export class VirtioBalloon implements VirtioModel, Savable {
     return this.#memoryBytes - this.state.wantedPages * BALLOON_PAGE_BYTES;
   }
 
-  /** Asks the guest to have `bytes` left, which it does when it can; no more than all of its RAM. */
+  /**
+   * Asks the guest to have `bytes` left, which it does when it can; no more than all of its RAM.
+   */
   setTargetBytes(bytes: number): void {
     const target = Math.min(Math.max(bytes, 0), this.#memoryBytes);
     const wantedPages = Math.floor((this.#memoryBytes - target) / BALLOON_PAGE_BYTES);

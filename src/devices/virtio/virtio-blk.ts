@@ -93,7 +93,9 @@ export class VirtioBlk implements VirtioModel {
     this.#inFlightBytes = 0;
   }
 
-  /** Requests that were under way are made again, in their order: each is the same twice as once. */
+  /**
+   * Requests that were under way are made again, in their order: each is the same twice as once.
+   */
   onRestored(): void {
     this.reset();
     for (const chain of this.#device.chainsInFlight(0)) this.#begin(chain);

@@ -1,6 +1,6 @@
-// What every virtio device has, whatever bus it is on: status, features, queues, and the two reasons
-// to interrupt. VIRTIO Version 1.2, sections 2 "Basic Facilities of a Virtio Device" and 3 "General
-// Initialization And Device Operation".
+// What every virtio device has, whatever bus it is on: status, features, queues, and the two
+// reasons to interrupt. VIRTIO Version 1.2, sections 2 "Basic Facilities of a Virtio Device" and 3
+// "General Initialization And Device Operation".
 
 import type { AddressSpace } from '../../memory/address-space.ts';
 import { defineState, type Savable, type SavedSection, SavedStateError } from '../saved-state.ts';
@@ -108,7 +108,9 @@ export class VirtioDevice implements Savable {
     return this.#schema;
   }
 
-  /** In the order in which they must be restored; call {@link VirtioDevice.onRestored} at the end. */
+  /**
+   * In the order in which they must be restored; call {@link VirtioDevice.onRestored} at the end.
+   */
   get savables(): readonly Savable[] {
     return [this, ...this.queues, ...this.model.savables];
   }
@@ -201,8 +203,8 @@ export class VirtioDevice implements Savable {
   }
 
   /**
-   * Takes chains of queue `index` and hands each to `onChain`, no more than the queue has entries: a
-   * driver that has the device write its own ring cannot keep it busy for ever.
+   * Takes chains of queue `index` and hands each to `onChain`, no more than the queue has entries:
+   * a driver that has the device write its own ring cannot keep it busy for ever.
    */
   drain(index: number, onChain: (chain: VirtqueueChain) => void): void {
     const queue = this.queues[index]!;

@@ -1,6 +1,6 @@
-// Registers of a virtio device on PCI, as a version 1 driver sees them in memory and a legacy one at
-// ports. VIRTIO Version 1.2, sections 4.1.4.3 "Common configuration structure layout" and 4.1.4.10
-// "Legacy Interfaces: A Note on PCI Device Layout".
+// Registers of a virtio device on PCI, as a version 1 driver sees them in memory and a legacy one
+// at ports. VIRTIO Version 1.2, sections 4.1.4.3 "Common configuration structure layout" and
+// 4.1.4.10 "Legacy Interfaces: A Note on PCI Device Layout".
 
 import type { VirtioDevice } from './virtio-device.ts';
 import type { Virtqueue } from './virtqueue.ts';
@@ -31,7 +31,9 @@ function selected(device: VirtioDevice): Virtqueue | undefined {
 
 type RingAddress = 'descriptors' | 'available' | 'used';
 
-/** Low and high half of an address of the selected queue, which must not be in use to be changed. */
+/**
+ * Low and high half of an address of the selected queue, which must not be in use to be changed.
+ */
 function addressRegisters(offset: number, key: RingAddress): VirtioRegister[] {
   const addressOf = (device: VirtioDevice) => selected(device)?.state[key] ?? 0;
   const set = (device: VirtioDevice, low: number, high: number) => {

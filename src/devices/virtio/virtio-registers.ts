@@ -3,12 +3,9 @@
 // Feature Bits".
 
 /** Device status. */
-export const STATUS_ACKNOWLEDGE = 0x01;
-export const STATUS_DRIVER = 0x02;
 export const STATUS_DRIVER_OK = 0x04;
 export const STATUS_FEATURES_OK = 0x08;
 export const STATUS_NEEDS_RESET = 0x40;
-export const STATUS_FAILED = 0x80;
 
 /** Device types. */
 export const TYPE_BLOCK = 2;

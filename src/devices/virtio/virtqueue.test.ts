@@ -307,6 +307,8 @@ test('with event indexes each side says when it wants to hear', () => {
   }
   driver.setUsedEvent(0xffff);
   expect([use(), use()]).toEqual([true, false]);
+  expect(queue.state).toMatchObject({ nextAvailable: 1, nextUsed: 1 });
+  expect(() => queue.restore(queue.save())).not.toThrow();
 });
 
 test('indirect tables are refused where they were not agreed on', () => {

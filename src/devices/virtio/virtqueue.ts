@@ -222,8 +222,8 @@ export class Virtqueue implements Savable {
   }
 
   /**
-   * Whether the driver wants an interrupt for what was given back since the last call. Call it after
-   * one or several `push`es (sections 2.7.7 and 2.7.8).
+   * Whether the driver wants an interrupt for what was given back since the last call. Call it
+   * after one or several `push`es (sections 2.7.7 and 2.7.8).
    */
   takeSignal(): boolean {
     const s = this.state;

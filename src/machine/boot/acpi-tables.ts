@@ -16,11 +16,18 @@ import { APIC_BASE_DEFAULT } from '../../devices/local-apic.ts';
 import { pirqOf } from '../../devices/piix3-pirq.ts';
 import { PIRQ_IRQS, PM_BASE, SCI_IRQ } from '../chipset.ts';
 import { RAM_BELOW_4G_END } from '../memory-map.ts';
+import { SERIAL_PORTS } from '../serial-ports.ts';
 import * as aml from './aml.ts';
 
 /** Identities of the I/O APIC and the processor's APIC in all tables. */
 export const IO_APIC_ID = 1;
 export const LOCAL_APIC_ID = 0;
+/** What of a PC may be there or not. */
+export interface BoardDevices {
+  readonly serialCount: number;
+  readonly hasFloppy: boolean;
+}
+
 const HEADER_BYTES = 36;
 const CHECKSUM = 9;
 const FADT_BYTES = 116;
@@ -94,8 +101,42 @@ function interruptRoutes(): aml.AML[] {
   return routes;
 }
 
-/** Differentiated description: one PCI bus with its interrupt routes, and soft off. */
-export function buildDSDT(): Uint8Array {
+/** A device at ISA ports, with its interrupt. */
+function isaDevice(name: string, id: string, ports: readonly number[], irq: number): aml.AML {
+  const [first = 0, count = 1, second] = ports;
+  return aml.device(
+    name,
+    aml.named('_HID', aml.eisaId(id)),
+    aml.named('_STA', aml.integer(0x0f)),
+    aml.named(
+      '_CRS',
+      aml.buffer([
+        ...(count === 0 ? [] : aml.ioPorts(first, count)),
+        ...(second === undefined ? [] : aml.ioPorts(second, 1)),
+        ...aml.isaInterrupt(irq),
+        ...aml.RESOURCE_END,
+      ]),
+    ),
+  );
+}
+
+/** Firmware and drivers look for these by their identities: not to find one is to have none. */
+function isaDevices({ serialCount, hasFloppy }: BoardDevices): aml.AML {
+  return aml.device(
+    'ISA_',
+    aml.named('_ADR', aml.integer(0x0001_0000)),
+    isaDevice('RTC_', 'PNP0B00', [0x70, 2], 8),
+    isaDevice('KBD_', 'PNP0303', [0x60, 1, 0x64], 1),
+    isaDevice('MOU_', 'PNP0F13', [0, 0], 12),
+    ...(hasFloppy ? [isaDevice('FDC0', 'PNP0700', [0x3f2, 4, 0x3f7], 6)] : []),
+    ...SERIAL_PORTS.slice(0, serialCount).map(({ port, irq }, index) =>
+      isaDevice(`COM${index + 1}`, 'PNP0501', [port, 8], irq),
+    ),
+  );
+}
+
+/** Differentiated description: one PCI bus with its interrupt routes, ISA devices, soft off. */
+export function buildDSDT(devices: BoardDevices): Uint8Array {
   const sleepType = aml.integer(SLEEP_TYPE_S5);
   return table('DSDT', 1, [
     ...aml.scope(
@@ -115,6 +156,7 @@ export function buildDSDT(): Uint8Array {
             ...aml.RESOURCE_END,
           ]),
         ),
+        isaDevices(devices),
       ),
     ),
     ...aml.named('\\_S5_', aml.packaged(sleepType, sleepType, aml.integer(0), aml.integer(0))),
@@ -186,7 +228,7 @@ export interface PlacedTable {
 }
 
 /** The tables as they are when the first of them lies at `gpa`, a multiple of 64. */
-export function placeACPITables(gpa: number): readonly PlacedTable[] {
+export function placeACPITables(gpa: number, devices: BoardDevices): readonly PlacedTable[] {
   const tables: PlacedTable[] = [];
   let next = 0;
   const place = (rest: Omit<PlacedTable, 'offset'>): number => {
@@ -197,7 +239,7 @@ export function placeACPITables(gpa: number): readonly PlacedTable[] {
   };
   const withSum = (bytes: Uint8Array) => ({ bytes, checksumAt: CHECKSUM });
   const facsGpa = place({ bytes: buildFACS() });
-  const dsdtGpa = place(withSum(buildDSDT()));
+  const dsdtGpa = place(withSum(buildDSDT(devices)));
   const fadtGpa = place({ ...withSum(buildFADT(facsGpa, dsdtGpa)), pointersAt: [36, 40] });
   const madtGpa = place(withSum(buildMADT()));
   const rsdt = table('RSDT', 1, [...u32(fadtGpa), ...u32(madtGpa)]);
@@ -224,8 +266,8 @@ export function buildRootPointer(rsdtGpa: number): Uint8Array {
 }
 
 /** All tables, one after another; the root pointer is at `gpa`, which must be a multiple of 64. */
-export function buildACPITables(gpa: number): Uint8Array {
-  const tables = placeACPITables(gpa + TABLE_ALIGNMENT);
+export function buildACPITables(gpa: number, devices: BoardDevices): Uint8Array {
+  const tables = placeACPITables(gpa + TABLE_ALIGNMENT, devices);
   const bytes = joinTables(tables);
   const out = new Uint8Array(TABLE_ALIGNMENT + bytes.length);
   out.set(buildRootPointer(gpa + TABLE_ALIGNMENT + tables.at(-1)!.offset), 0);

@@ -71,6 +71,9 @@ export const ioPorts = (start: number, count: number): AML => [
   ...[0x01, count],
 ];
 
+/** Edge-triggered, active high. */
+export const isaInterrupt = (irq: number): AML => [0x22, ...u16(1 << irq)];
+
 function wordRange(type: number, flags: number, start: number, end: number): AML {
   const words = [0, start, end, 0, end - start + 1].flatMap(u16);
   return [0x88, 0x0d, 0x00, type, RANGE_IS_FIXED, flags, ...words];

@@ -3,7 +3,8 @@ import { BASE_MEMORY_END } from './e820.ts';
 import { ACPI_TABLES_GPA, firmwareSegments, MP_TABLE_GPA } from './firmware-tables.ts';
 
 const memory = new Uint8Array(0x10_0000);
-for (const { gpa, bytes } of firmwareSegments()) memory.set(bytes, gpa);
+for (const { gpa, bytes } of firmwareSegments({ serialCount: 4, hasFloppy: true }))
+  memory.set(bytes, gpa);
 const view = new DataView(memory.buffer);
 const text = (at: number, length: number) =>
   String.fromCharCode(...memory.subarray(at, at + length));
@@ -70,7 +71,7 @@ test('the MP floating pointer leads to a table, and both add up to zero', () => 
 });
 
 test('tables end before the MP table, and do not overlap each other', () => {
-  const ranges = firmwareSegments()
+  const ranges = firmwareSegments({ serialCount: 4, hasFloppy: true })
     .map(({ gpa, bytes }) => [gpa, gpa + bytes.length] as const)
     .sort((a, b) => a[0] - b[0]);
   for (let i = 1; i < ranges.length; i++)

@@ -30,6 +30,6 @@ export function loadImage(options: LoadOptions, kernel: Uint8Array): BootImage {
   }
   throw new BootError(
     'kernel',
-    `the image must be a Linux bzImage or a multiboot image, ${kernel.length} bytes of another kind`,
+    `the image must be a Linux bzImage or a multiboot image, got ${kernel.length} other bytes`,
   );
 }

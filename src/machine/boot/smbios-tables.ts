@@ -1,5 +1,6 @@
-// What the machine is, for people and inventories. DMTF System Management BIOS Reference Specification
-// 2.8 (DSP0134), sections 5.2.1 "SMBIOS 2.1 Entry Point" and 7 "Structure definitions".
+// What the machine is, for people and inventories. DMTF System Management BIOS
+// Reference Specification 2.8 (DSP0134), sections 5.2.1 "SMBIOS 2.1 Entry Point"
+// and 7 "Structure definitions".
 
 import { setChecksum } from './acpi-tables.ts';
 

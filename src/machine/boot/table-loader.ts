@@ -1,6 +1,7 @@
 // ACPI tables for firmware that lays them out itself: the tables without addresses, and a script of
 // what to allocate, which pointers to add to, and which checksums to make. The format is QEMU's, of
-// the fw_cfg file "etc/table-loader" (hw/acpi/bios-linker-loader, as SeaBIOS's romfile_loader reads it).
+// the fw_cfg file "etc/table-loader" (hw/acpi/bios-linker-loader, as SeaBIOS's
+// romfile_loader reads it).
 //
 //   An entry is 128 bytes:   0 u32 command   4 operands   little-endian; file names have 56 bytes
 //   1 allocate      4 file   60 u32 alignment   64 u8 zone
@@ -8,6 +9,7 @@
 //   3 add checksum  4 file   60 u32 offset   64 u32 start   68 u32 length
 
 import {
+  type BoardDevices,
   buildRootPointer,
   joinTables,
   placeACPITables,
@@ -48,9 +50,9 @@ const pointer = (file: string, at: number, target: string): number[] =>
   entry(ADD_POINTER, [4, file], [60, target], [116, at], [120, 4, 1]);
 
 /** The three files, by name. */
-export function buildLoaderFiles(): ReadonlyMap<string, Uint8Array> {
+export function buildLoaderFiles(devices: BoardDevices): ReadonlyMap<string, Uint8Array> {
   // Laid out at 0, a pointer is an offset into the file: what the loader adds an address to.
-  const tables = placeACPITables(0);
+  const tables = placeACPITables(0, devices);
   const bytes = joinTables(tables);
   const script = [
     ...entry(ALLOCATE, [4, TABLES_FILE], [60, 64], [64, ZONE_HIGH, 1]),

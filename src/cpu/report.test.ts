@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { CPUState } from '../cpu/state.ts';
+import { formatRegisters } from './report.ts';
+import { CPUState } from './state.ts';
 import {
   A20_MASK,
   CR0,
@@ -21,8 +22,7 @@ import {
   TR,
   X87_CONTROL,
   X87_EMPTY,
-} from '../cpu/state-layout.ts';
-import { formatRegisters } from './registers.ts';
+} from './state-layout.ts';
 
 function setSegment(
   state: CPUState,

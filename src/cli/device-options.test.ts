@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest';
+import { DEVICE_OPTIONS, parseDevices } from './device-options.ts';
+import { parseOptions } from './options.ts';
+
+const parse = (...args: string[]) => parseDevices(parseOptions(DEVICE_OPTIONS, args));
+
+test('devices come in the order of the command line', () => {
+  const devices = parse('--device', 'virtio-balloon-pci', '-device', 'virtio-rng-pci');
+  expect(devices.map(({ kind }) => kind)).toEqual(['virtio-balloon-pci', 'virtio-rng-pci']);
+  expect(parse()).toEqual([]);
+});
+
+test('the entropy of virtio-rng-pci is the host', () => {
+  const [device] = parse('--device=virtio-rng-pci');
+  if (device?.kind !== 'virtio-rng-pci') throw new TypeError('no device');
+  const draw = () => {
+    const bytes = new Uint8Array(64);
+    device.fillRandom(bytes);
+    return bytes;
+  };
+  expect(draw()).not.toEqual(draw());
+});
+
+test.each([
+  [
+    ['--device', 'virtio-rgn-pci'],
+    'Option "--device" must be virtio-rng-pci or virtio-balloon-pci, got "virtio-rgn-pci"',
+  ],
+  [['--device', 'virtio-rgn-pci'], 'did you mean "virtio-rng-pci"'],
+  [['--device', ''], 'got ""'],
+  [['--device', 'virtio-rng-pci,max-bytes=7'], 'takes no properties, got "max-bytes=7"'],
+  [
+    ['--device', 'virtio-balloon-pci', '--device', 'virtio-balloon-pci'],
+    '"--device virtio-balloon-pci" is given twice',
+  ],
+  [['--device'], 'needs a value'],
+])('%j is refused: %s', (args, words) => {
+  expect(() => parse(...args)).toThrow(words);
+});

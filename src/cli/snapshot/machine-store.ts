@@ -1,0 +1,100 @@
+// Snapshots as `quire run` and its monitor use them: a folder that is opened when it is first needed.
+
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import type { Machine } from '../../machine/machine.ts';
+import { MachineSnapshots } from '../../snapshot/machine-snapshots.ts';
+import { decodeManifest } from '../../snapshot/manifest.ts';
+import { SnapshotReader } from '../../snapshot/snapshot-reader.ts';
+import { DirectoryStore } from './directory-store.ts';
+import { NODE_PLATFORM, ZSTD } from './node-platform.ts';
+
+/** QUIRE_SNAPSHOTS, or `quire/snapshots` in XDG_DATA_HOME, or in `~/.local/share`. */
+export function snapshotFolder(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.QUIRE_SNAPSHOTS) return env.QUIRE_SNAPSHOTS;
+  const data = env.XDG_DATA_HOME || join(homedir(), '.local', 'share');
+  return join(data, 'quire', 'snapshots');
+}
+
+/** How far work is, 0 to 1. */
+export type OnFraction = (part: number) => void;
+
+const MIB = 2 ** 20;
+
+/** What `quire run` needs of a snapshot before there is a machine. */
+export async function memoryBytesOf(folder: string, tag: string): Promise<number> {
+  const store = await DirectoryStore.open(folder, { create: false });
+  const { config } = await SnapshotReader.open(store, NODE_PLATFORM, tag);
+  return typeof config.memoryBytes === 'number' ? config.memoryBytes : 0;
+}
+
+/** The snapshots of a machine in a folder. */
+export class MachineStore {
+  readonly #machine: Machine;
+  readonly #folder: string;
+  #opened: Promise<MachineSnapshots> | undefined;
+
+  constructor(machine: Machine, folder: string) {
+    this.#machine = machine;
+    this.#folder = folder;
+  }
+
+  /** Saves, on top of the last snapshot if there is one; what was written, for people. */
+  async save(tag: string, onFraction: OnFraction = () => {}): Promise<string> {
+    const snapshots = await this.#open();
+    const saved = await snapshots.save(tag, {
+      onProgress: ({ givenBytes, ramBytes }) => onFraction(givenBytes / ramBytes),
+    });
+    const size = `${(saved.writtenBytes / MIB).toFixed(1)} MiB`;
+    const kind = saved.isIncremental ? `${saved.pageCount} pages that changed` : 'all of RAM';
+    return `Saved "${tag}": ${kind}, ${size} written, pause ${saved.pauseMs.toFixed(1)} ms\n`;
+  }
+
+  /** Loads; the machine runs on if it runs. */
+  async load(tag: string, onFraction: OnFraction = () => {}): Promise<string> {
+    const snapshots = await this.#open();
+    await snapshots.load(tag, { onProgress: (done, total) => onFraction(done / total) });
+    return `Loaded "${tag}"\n`;
+  }
+
+  /** Forgets a tag; `quire snapshot gc` frees the room. */
+  async delete(tag: string): Promise<string> {
+    const { store } = await this.#open();
+    await store.deleteTag(tag);
+    return `Deleted "${tag}"; "quire snapshot gc" frees what no other one needs\n`;
+  }
+
+  /** One line for each snapshot. */
+  async list(): Promise<string> {
+    const { store, baseTag } = await this.#open();
+    const lines: string[] = [];
+    for (const { tag, manifest } of await store.list()) {
+      const { created, pages } = decodeManifest(await store.getBlob(manifest), tag);
+      const size = pages.reduce((sum, page) => sum + page.size, 0) / MIB;
+      const mark = tag === baseTag ? '*' : ' ';
+      lines.push(`${mark} ${tag.padEnd(24)} ${created.padEnd(26)} ${size.toFixed(1)} MiB\n`);
+    }
+    if (lines.length === 0) return `No snapshots in ${this.#folder}\n`;
+    return `  ${'TAG'.padEnd(24)} ${'DATE'.padEnd(26)} RAM\n${lines.join('')}`;
+  }
+
+  #open(): Promise<MachineSnapshots> {
+    if (this.#opened !== undefined) return this.#opened;
+    const opened = DirectoryStore.open(this.#folder).then(
+      (store) =>
+        new MachineSnapshots(this.#machine, {
+          store,
+          platform: NODE_PLATFORM,
+          compression: ZSTD,
+          nowMs: () => performance.now(),
+        }),
+    );
+    this.#opened = opened;
+    // A folder that cannot be opened now may be there the next time.
+    opened.catch(() => {
+      this.#opened = undefined;
+    });
+    return opened;
+  }
+}

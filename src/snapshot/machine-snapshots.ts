@@ -1,0 +1,374 @@
+// Snapshots of one machine: saved in the background while it runs on, loaded whole or not at all,
+// and what changed since the last one.
+//
+// A save holds the machine still for one instant: it takes the MIGRATION bits, wants every page of
+// RAM (or every page that was dirty) from a `PageCapture`, and copies device and processor state.
+// The guest runs on, and pages go to the store at their leisure. If the save fails, the bits go
+// back, so that the next incremental save misses nothing.
+
+import { PAGE_SIZE } from '../base/pages.ts';
+import type { Machine } from '../machine/machine.ts';
+import { DIRTY_MIGRATION } from '../memory/dirty-memory.ts';
+import type { RAMBlock } from '../memory/ram-block.ts';
+import type { Compression, Digest, SnapshotPlatform } from './digest.ts';
+import { BLOB_PAGES_MAX } from './limits.ts';
+import { blocksOf, compareBlocks, compareConfigurations, sortedBlocks } from './machine-compare.ts';
+import { mismatch } from './machine-error.ts';
+import {
+  type CheckedSections,
+  checkSections,
+  restoreSections,
+  saveSections,
+} from './machine-state.ts';
+import { PageCapture } from './page-capture.ts';
+import type { StateSection } from './sections.ts';
+import {
+  isZeros,
+  SnapshotBuilder,
+  type SnapshotProgress,
+  type SnapshotSaved,
+} from './snapshot-builder.ts';
+import { SnapshotError } from './snapshot-error.ts';
+import { SnapshotReader } from './snapshot-reader.ts';
+import type { CancelSignal, SnapshotStore } from './store.ts';
+
+/** How a machine is saved. */
+export interface SaveOptions {
+  /**
+   * `incremental`: on top of the snapshot that was saved or loaded last, or an error if there is
+   * none. `auto`, the default: so if possible, else `full`.
+   */
+  readonly kind?: 'auto' | 'full' | 'incremental';
+  /** The parent of an incremental snapshot, if it must be this one. */
+  readonly parent?: string;
+  readonly signal?: CancelSignal;
+  readonly onProgress?: (progress: SnapshotProgress) => void;
+}
+
+/** What a save made. */
+export interface MachineSaved extends SnapshotSaved {
+  readonly tag: string;
+  readonly isIncremental: boolean;
+  /** Pages looked at: all, or those that were dirty. */
+  readonly pageCount: number;
+  /** How long the machine stood still, host ms. */
+  readonly pauseMs: number;
+  /** Pages that the guest wrote before they had been given out. */
+  readonly copiedPages: number;
+}
+
+/** How a machine is loaded. */
+export interface LoadOptions {
+  readonly signal?: CancelSignal;
+  /** Bytes of pages read so far, and how many there will be. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+/** What it takes to keep snapshots. */
+export interface MachineSnapshotsOptions {
+  readonly store: SnapshotStore;
+  readonly platform: SnapshotPlatform;
+  /** How new blobs are compressed; not at all by default. */
+  readonly compression?: Compression;
+  /** Monotonic host time, ms, for `pauseMs`. */
+  readonly nowMs?: () => number;
+}
+
+/** What a save took at its instant. */
+interface Instant {
+  readonly sections: readonly StateSection[];
+  readonly capture: PageCapture;
+  /** Gives the MIGRATION bits back. */
+  readonly giveBack: () => void;
+  /** First RAM offset of each page to be saved, in order; undefined for all. */
+  readonly dirtyPages: readonly number[] | undefined;
+  readonly pauseMs: number;
+}
+
+/**
+ * Snapshots of `machine` in a store. One for each machine: it knows which
+ * snapshot the MIGRATION bits count from.
+ */
+export class MachineSnapshots {
+  readonly machine: Machine;
+  readonly store: SnapshotStore;
+  readonly #platform: SnapshotPlatform;
+  readonly #compression: Compression | undefined;
+  readonly #nowMs: () => number;
+  /** The snapshot that MIGRATION bits count from. */
+  #base: { readonly tag: string; readonly digest: Digest } | undefined;
+  /** Saves and loads come one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(machine: Machine, options: MachineSnapshotsOptions) {
+    this.machine = machine;
+    this.store = options.store;
+    this.#platform = options.platform;
+    this.#compression = options.compression;
+    this.#nowMs = options.nowMs ?? (() => 0);
+  }
+
+  /** Tag of the snapshot that the next incremental one builds upon. */
+  get baseTag(): string | undefined {
+    return this.#base?.tag;
+  }
+
+  /**
+   * Saves the machine as it is now; it runs on meanwhile. A tag that is taken moves.
+   * @throws {SnapshotError} `MISMATCH` if it cannot be incremental but must; as the store and
+   *   `SnapshotBuilder` do. The machine is as it was, and so is what the store had
+   * @throws {TypeError} if the machine is closed, or has failed
+   */
+  save(tag: string, options: SaveOptions = {}): Promise<MachineSaved> {
+    return this.#inTurn(() => this.#save(tag, options));
+  }
+
+  /**
+   * Puts the machine into the state of a snapshot. Everything is read and verified before it is
+   * touched. It goes on running if it runs, and stands still if it does not.
+   * @throws {SnapshotError} `MISMATCH` naming what differs; `CORRUPT`, `MISSING_BLOB` and others as
+   *   `SnapshotReader` does. The machine is as it was then
+   */
+  load(tag: string, options: LoadOptions = {}): Promise<void> {
+    return this.#inTurn(() => this.#load(tag, options));
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #save(tag: string, options: SaveOptions): Promise<MachineSaved> {
+    const parent = await this.#parentFor(options);
+    const { signal, onProgress } = options;
+    signal?.throwIfAborted();
+    const builder = await SnapshotBuilder.open(this.store, this.#platform, {
+      blocks: blocksOf(this.machine),
+      ...(parent === undefined ? {} : { parent }),
+      ...(this.#compression === undefined ? {} : { compression: this.#compression }),
+      ...(signal === undefined ? {} : { signal }),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    });
+    let instant: Instant | undefined;
+    try {
+      const taken = await this.machine.standStill(() => this.#takeInstant(parent !== undefined));
+      instant = taken;
+      const { capture, dirtyPages, sections, pauseMs } = taken;
+      if (dirtyPages === undefined) await this.#giveAll(builder, capture, signal);
+      else await this.#giveDirty(builder, capture, dirtyPages, signal);
+      const saved = await builder.commit(tag, this.machine.configuration, sections);
+      this.#base = { tag, digest: saved.manifest.digest };
+      return {
+        ...saved,
+        tag,
+        isIncremental: parent !== undefined,
+        pageCount: dirtyPages?.length ?? this.#ramPages,
+        pauseMs,
+        copiedPages: capture.copiedCount,
+      };
+    } catch (error) {
+      instant?.giveBack();
+      throw error;
+    } finally {
+      instant?.capture.end();
+      await builder.abort();
+    }
+  }
+
+  get #ramPages(): number {
+    const { blocks } = this.machine.memory.ramList;
+    return blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes / PAGE_SIZE, 0);
+  }
+
+  /** The snapshot to build upon, or undefined for a full one. */
+  async #parentFor(options: SaveOptions): Promise<SnapshotReader | undefined> {
+    const { kind = 'auto', parent, signal } = options;
+    if (kind === 'full' && parent === undefined) return undefined;
+    const base = this.#base;
+    if (base === undefined) {
+      if (kind !== 'incremental' && parent === undefined) return undefined;
+      throw mismatch(
+        parent ?? 'parent',
+        'an incremental snapshot needs a parent: this machine was neither saved nor loaded before',
+      );
+    }
+    const cancel = signal === undefined ? {} : { signal };
+    if (parent !== undefined) {
+      const { digest } = await this.store.resolve(parent);
+      if (digest !== base.digest)
+        throw mismatch(
+          parent,
+          `the parent must be the snapshot that was saved or loaded last, which is "${base.tag}"`,
+        );
+    }
+    try {
+      const tags = await this.store.list();
+      const entry = tags.find(({ manifest }) => manifest.digest === base.digest);
+      if (entry === undefined)
+        throw new SnapshotError('UNKNOWN_TAG', `Cannot find snapshot "${base.tag}" any more`, {
+          subject: base.tag,
+        });
+      return await SnapshotReader.open(this.store, this.#platform, entry.tag, cancel);
+    } catch (error) {
+      // A parent that is lost or damaged is nothing to build upon.
+      if (error instanceof SnapshotError && kind === 'auto' && parent === undefined)
+        return undefined;
+      throw error;
+    }
+  }
+
+  /** Called while the machine stands still. */
+  #takeInstant(isIncremental: boolean): Instant {
+    const startMs = this.#nowMs();
+    const { guest } = this.machine.memory;
+    const sections = saveSections(this.machine);
+    guest.addressSpace.syncDirtyLog();
+    // Taking the bits re-arms the TLB: from here on every page's first store is announced.
+    const harvest = guest.dirty.harvest(DIRTY_MIGRATION);
+    const capture = new PageCapture(guest);
+    const blocks = sortedBlocks(this.machine);
+    let dirtyPages: number[] | undefined;
+    if (isIncremental) {
+      dirtyPages = [];
+      for (const page of harvest.pages()) {
+        const ramOffset = page * PAGE_SIZE;
+        if (guest.ramList.blockAt(ramOffset) === undefined) continue;
+        capture.want(ramOffset, PAGE_SIZE);
+        dirtyPages.push(ramOffset);
+      }
+    } else for (const { ramOffset, sizeBytes } of blocks) capture.want(ramOffset, sizeBytes);
+    return {
+      sections,
+      capture,
+      giveBack: () => guest.dirty.merge(harvest),
+      dirtyPages,
+      pauseMs: this.#nowMs() - startMs,
+    };
+  }
+
+  async #giveAll(
+    builder: SnapshotBuilder,
+    capture: PageCapture,
+    signal: CancelSignal | undefined,
+  ): Promise<void> {
+    const scratch = new Uint8Array(BLOB_PAGES_MAX * PAGE_SIZE);
+    for (const block of sortedBlocks(this.machine)) {
+      for (let offset = 0; offset < block.sizeBytes; offset += scratch.length) {
+        signal?.throwIfAborted();
+        const size = Math.min(scratch.length, block.sizeBytes - offset);
+        const ramOffset = block.ramOffset + offset;
+        const bytes = captured(block, capture, offset, size, scratch);
+        // The builder has copied the bytes when the call returns, before anything is awaited.
+        const given = builder.putRange(block.id, offset / PAGE_SIZE, bytes);
+        capture.release(ramOffset, size);
+        await given;
+        await this.machine.giveTurn();
+      }
+    }
+  }
+
+  async #giveDirty(
+    builder: SnapshotBuilder,
+    capture: PageCapture,
+    pages: readonly number[],
+    signal: CancelSignal | undefined,
+  ): Promise<void> {
+    const { ramList } = this.machine.memory;
+    for (const [index, ramOffset] of pages.entries()) {
+      const block = ramList.blockAt(ramOffset)!;
+      const page = (ramOffset - block.ramOffset) / PAGE_SIZE;
+      const given = builder.putPage(block.id, page, capture.peek(ramOffset));
+      capture.release(ramOffset, PAGE_SIZE);
+      await given;
+      if (index % BLOB_PAGES_MAX !== BLOB_PAGES_MAX - 1) continue;
+      signal?.throwIfAborted();
+      await this.machine.giveTurn();
+    }
+  }
+
+  async #load(tag: string, options: LoadOptions): Promise<void> {
+    const { signal, onProgress } = options;
+    const { machine } = this;
+    const reader = await SnapshotReader.open(
+      this.store,
+      this.#platform,
+      tag,
+      signal === undefined ? {} : { signal },
+    );
+    const checked = checkMachine(machine, reader);
+    const pages: { blockId: string; firstPage: number; bytes: Uint8Array }[] = [];
+    const totalBytes = reader.pageIndex.blobs.reduce((sum, b) => sum + b.pageCount, 0) * PAGE_SIZE;
+    let doneBytes = 0;
+    for await (const run of reader.pages(signal === undefined ? {} : { signal })) {
+      pages.push({ ...run, bytes: run.bytes.slice() });
+      doneBytes += run.bytes.length;
+      onProgress?.(doneBytes, totalBytes);
+    }
+    await machine.standStill(() => {
+      const { isBlank } = machine;
+      // Components may refuse; pages, which are all here, cannot.
+      restoreSections(machine, checked, true);
+      this.#replaceRAM(pages, isBlank);
+      machine.screen.notify();
+      machine.pc.virtio.onRestored();
+      machine.memory.dirty.harvest(DIRTY_MIGRATION);
+      this.#base = { tag, digest: reader.digest };
+    });
+  }
+
+  /** Writes all RAM: `pages`, and zeros elsewhere. */
+  #replaceRAM(
+    pages: readonly { blockId: string; firstPage: number; bytes: Uint8Array }[],
+    isBlank: boolean,
+  ): void {
+    const { guest } = this.machine.memory;
+    const { ramWrites } = guest;
+    for (const block of guest.ramList.blocks) {
+      ramWrites.before(block.ramOffset, block.sizeBytes);
+      const isPresent = new Uint8Array(block.sizeBytes / PAGE_SIZE);
+      for (const { blockId, firstPage, bytes } of pages) {
+        if (blockId !== block.id) continue;
+        block.bytes.set(bytes, firstPage * PAGE_SIZE);
+        isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
+      }
+      if (!(isBlank && block === this.machine.pc.ram)) zeroOthers(block, isPresent);
+      ramWrites.note(block.ramOffset, block.sizeBytes);
+    }
+  }
+}
+
+/**
+ * Compares a snapshot with a machine, without touching it.
+ * @throws {SnapshotError} `MISMATCH` naming what differs; `NEWER_VERSION`
+ */
+export function checkMachine(machine: Machine, reader: SnapshotReader): CheckedSections {
+  compareConfigurations(machine, reader.config);
+  compareBlocks(machine, reader.pageIndex.blocks);
+  return checkSections(machine, reader.sections);
+}
+
+/** Bytes of a block as of the instant: its own, or copies of them where some were written since. */
+function captured(
+  block: RAMBlock,
+  capture: PageCapture,
+  offset: number,
+  sizeBytes: number,
+  scratch: Uint8Array,
+): Uint8Array {
+  const ramOffset = block.ramOffset + offset;
+  if (!capture.hasCopies(ramOffset, sizeBytes))
+    return block.bytes.subarray(offset, offset + sizeBytes);
+  for (let done = 0; done < sizeBytes; done += PAGE_SIZE)
+    scratch.set(capture.peek(ramOffset + done), done);
+  return scratch.subarray(0, sizeBytes);
+}
+
+/** Makes pages zeros that are not marked; a page that is zeros already is not written. */
+function zeroOthers(block: RAMBlock, isPresent: Uint8Array): void {
+  for (let page = 0; page < isPresent.length; page++) {
+    if (isPresent[page] !== 0) continue;
+    const bytes = block.bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
+    if (!isZeros(bytes)) bytes.fill(0);
+  }
+}

@@ -1,0 +1,82 @@
+// The pages of RAM as they are at one instant, given out later: a page that is written meanwhile is
+// copied just before (copy before write).
+
+import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+
+const GIVEN = 0;
+const WAITING = 1;
+const COPIED = 2;
+
+/**
+ * An instant's pages. The caller has cleared a dirty bit of every page that it wants, at this very
+ * instant, so that each page's first write is announced by `RAMWrites.before`. End it with `end`.
+ */
+export class PageCapture {
+  readonly #memory: GuestMemory;
+  /** GIVEN, WAITING or COPIED, by page of the RAM offset space. */
+  readonly #states: Uint8Array;
+  readonly #copies = new Map<number, Uint8Array>();
+  readonly #onWrite = (ramOffset: number, sizeBytes: number): void =>
+    this.#copy(ramOffset, sizeBytes);
+  #copiedCount = 0;
+
+  constructor(memory: GuestMemory) {
+    this.#memory = memory;
+    this.#states = new Uint8Array(memory.ramList.pageCount);
+    memory.ramWrites.addBeforeListener(this.#onWrite);
+  }
+
+  /** How many pages had to be copied so far. */
+  get copiedCount(): number {
+    return this.#copiedCount;
+  }
+
+  /** Wants pages; call it at the instant. */
+  want(ramOffset: number, sizeBytes: number): void {
+    const first = ramOffset >>> PAGE_BITS;
+    this.#states.fill(WAITING, first, first + pagesTouched(ramOffset, sizeBytes));
+  }
+
+  /** Whether a page of the range had to be copied, and was not given out yet. */
+  hasCopies(ramOffset: number, sizeBytes: number): boolean {
+    const first = ramOffset >>> PAGE_BITS;
+    const end = first + pagesTouched(ramOffset, sizeBytes);
+    const copy = this.#states.indexOf(COPIED, first);
+    return copy >= 0 && copy < end;
+  }
+
+  /** Bytes of a wanted page as of the instant; copy them before the guest runs on. */
+  peek(ramOffset: number): Uint8Array {
+    const { bytes } = this.#memory.ramList;
+    return (
+      this.#copies.get(ramOffset >>> PAGE_BITS) ?? bytes.subarray(ramOffset, ramOffset + PAGE_SIZE)
+    );
+  }
+
+  /** The pages of the range were given out: they are not wanted any more. */
+  release(ramOffset: number, sizeBytes: number): void {
+    const first = ramOffset >>> PAGE_BITS;
+    const end = first + pagesTouched(ramOffset, sizeBytes);
+    if (this.#copies.size > 0) for (let page = first; page < end; page++) this.#copies.delete(page);
+    this.#states.fill(GIVEN, first, end);
+  }
+
+  /** Gives up what is left. A second call does nothing. */
+  end(): void {
+    this.#memory.ramWrites.removeBeforeListener(this.#onWrite);
+    this.#copies.clear();
+  }
+
+  #copy(ramOffset: number, sizeBytes: number): void {
+    const first = ramOffset >>> PAGE_BITS;
+    const end = first + pagesTouched(ramOffset, sizeBytes);
+    for (let page = first; page < end; page++) {
+      if (this.#states[page] !== WAITING) continue;
+      const start = page * PAGE_SIZE;
+      this.#copies.set(page, this.#memory.ramList.bytes.slice(start, start + PAGE_SIZE));
+      this.#states[page] = COPIED;
+      this.#copiedCount++;
+    }
+  }
+}
