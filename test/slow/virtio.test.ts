@@ -181,8 +181,9 @@ test('the same disk by the legacy interface, and a read-only one', async ({ skip
 });
 
 /**
- * A boot sector, at 0x7c00 in real mode: reads sector 1 by INT 13h function 42h (drive in DL, address
- * packet at SI), sends it to COM1 up to a zero, writes it to sector 2 by function 43h, and says so.
+ * A boot sector, at 0x7c00 in real mode: reads sector 1 by INT 13h function 42h (drive in DL,
+ * address packet at SI), sends it to COM1 up to a zero, writes it to sector 2 by function 43h, and
+ * says so.
  */
 function bootSector(): Buffer {
   const packet = (sector: number) => [16, 0, 1, 0, 0, 0x80, 0, 0, sector, 0, 0, 0, 0, 0, 0, 0];

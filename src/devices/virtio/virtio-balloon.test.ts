@@ -65,7 +65,7 @@ test('a target is told to the driver, whose answer is what there is', () => {
   expect(device.state.isr).toBe(0);
 });
 
-test('targets beyond what there is are as much as there is, and lies of the guest harm nobody', () => {
+test('targets beyond what there is are as much as there is, and a lying guest harms nobody', () => {
   const { balloon } = it;
   balloon.setTargetBytes(1e15);
   expect(balloon.targetBytes).toBe(MIB);

@@ -108,7 +108,7 @@ test('the function is a transitional one, whose capabilities lead to all registe
   expect(it.readConfig(capability(2) + 16, 4)).toBe(4);
 });
 
-test('a version 1 driver brings it up, is interrupted, and its ISR read takes the interrupt back', () => {
+test('a version 1 driver brings it up and is interrupted, until it reads the ISR', () => {
   const driver = startModern();
   askForID(driver);
   it.pci.writeModern(NOTIFY, 0, 2);

@@ -431,7 +431,8 @@ test('random sessions agree with a naive driver', () => {
   fc.assert(run, fuzzOptions(100));
 });
 
-// Goal: whatever lies in the rings, taking and giving back ends, throws nothing, and touches no device.
+// Goal: whatever lies in the rings, taking and giving back ends, throws nothing and touches no
+// device.
 test('random rings break the queue at worst', () => {
   const run = fc.property(
     fc.uint8Array({ minLength: 600, maxLength: 600 }),
