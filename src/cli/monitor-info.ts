@@ -11,6 +11,8 @@ import {
 import type { MonitorCommand, MonitorTarget } from './monitor.ts';
 import { formatBalloon } from './monitor-balloon.ts';
 import { formatDrives } from './monitor-block.ts';
+import { formatPCI } from './monitor-pci.ts';
+import { SNAPSHOTS_INFO } from './monitor-snapshot.ts';
 
 const PAGE_BYTES = 4096;
 const LINEAR_PAGES = 2 ** 20;
@@ -81,5 +83,12 @@ export const INFO_COMMANDS: readonly MonitorCommand[] = [
     run: ({ drives }) => formatDrives(drives),
   },
   { name: 'balloon', args: '', summary: 'RAM that the guest has left', run: formatBalloon },
+  SNAPSHOTS_INFO,
+  {
+    name: 'pci',
+    args: '',
+    summary: 'Functions on the PCI bus',
+    run: ({ pci }) => formatPCI(pci),
+  },
   { name: 'mem', args: '', summary: 'Linear memory that page tables map', run: mem },
 ];

@@ -5,6 +5,7 @@ import { STATE_BYTES } from '../cpu/state-layout.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import { Drive } from '../devices/block/drive.ts';
 import { MemoryDevice } from '../devices/block/memory-device.ts';
+import { PCIFunction } from '../devices/pci-config.ts';
 import { DIRTY_ALL } from '../memory/dirty-memory.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
@@ -62,6 +63,21 @@ class FakeMachine implements MonitorTarget {
   saveScreen(path: string): void {
     this.calls.push(`save ${path}`);
   }
+  get pci(): [number, PCIFunction][] {
+    const ids = { vendorId: 0x1234, deviceId: 0x1111, revision: 2, classCode: 0x03_00_00 };
+    const display = new PCIFunction('pci/02.0', ids);
+    display.declareBaseAddress(0, 'memory', 0x100_0000, true);
+    display.declareBaseAddress(4, 'io', 16);
+    display.writeBytes(0x04, 2, 0x0002);
+    display.writeBytes(0x10, 4, 0xfd00_0000);
+    return [[0x10, display]];
+  }
+  moveMouse(dx: number, dy: number, dz: number, buttons: number): void {
+    this.calls.push(`mouse ${dx} ${dy} ${dz} ${buttons}`);
+  }
+  powerDown(): void {
+    this.calls.push('powerDown');
+  }
   stop(): void {
     this.calls.push('stop');
     this.status = 'paused';
@@ -91,7 +107,7 @@ test('every command of both tables runs, and is listed by help', () => {
   }
   const other = MONITOR_COMMANDS.filter(({ name, args }) => args === '' || name === 'help');
   for (const { name } of other) expect(runMonitorLine(machine, name)).not.toMatch(/^Error/);
-  expect(machine.calls).toEqual(['stop', 'cont', 'reset', 'quit']);
+  expect(machine.calls).toEqual(['stop', 'cont', 'reset', 'powerDown', 'quit']);
 });
 
 test('xp shows physical memory, and the address may be a sum', () => {
@@ -206,4 +222,22 @@ test('sendkey types chords of known keys; screendump names a file', () => {
   );
   expect(runMonitorLine(machine, 'sendkey a soon')).toMatch(/^Error: The time must be/);
   expect(runMonitorLine(machine, 'screendump')).toMatch(/^Error: Which file/);
+});
+
+test('info pci lists functions with their base addresses, where they are decoded', () => {
+  expect(runMonitorLine(machine, 'info pci')).toBe(
+    `  Bus  0, device   2, function 0:
+    VGA controller: PCI device 1234:1111
+      BAR0: memory at 0xfd000000 [0xfdffffff].
+      BAR4: I/O at nowhere, 0x10 bytes.
+`,
+  );
+});
+
+test('the power button and the mouse reach the machine; buttons stay down while it moves', () => {
+  for (const line of ['system_powerdown', 'mouse_button 1', 'mouse_move 3 -4', 'mouse_move 0 0 1'])
+    expect(runMonitorLine(machine, line)).toBe('');
+  expect(machine.calls).toEqual(['powerDown', 'mouse 0 0 0 1', 'mouse 3 -4 0 1', 'mouse 0 0 1 1']);
+  for (const line of ['mouse_move 1', 'mouse_move 1 x', 'mouse_button 8', 'mouse_button'])
+    expect(runMonitorLine(machine, line)).toMatch(/^Error: /);
 });

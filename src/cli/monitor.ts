@@ -5,6 +5,7 @@ import type { CPUState } from '../cpu/state.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import type { Drive } from '../devices/block/drive.ts';
 import { KEY_NAMES } from '../devices/key-codes.ts';
+import type { PCIFunction } from '../devices/pci-config.ts';
 import type { VirtioBalloon } from '../devices/virtio/virtio-balloon.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
 import type { DirtyMemory } from '../memory/dirty-memory.ts';
@@ -15,6 +16,7 @@ import { formatDump, parseDumpFormat } from './memory-dump.ts';
 import { setBalloon } from './monitor-balloon.ts';
 import { changeMedium, ejectMedium } from './monitor-block.ts';
 import { INFO_COMMANDS } from './monitor-info.ts';
+import { type MonitorSnapshots, SNAPSHOT_COMMANDS } from './monitor-snapshot.ts';
 import { suggestion } from './suggestion.ts';
 
 /** What the monitor looks at and acts on: a machine, seen from outside. */
@@ -43,6 +45,13 @@ export interface MonitorTarget {
   setBalloonTarget(bytes: number): void;
   /** Writes the screen to a picture; throws a `RangeError` that says why it cannot. */
   saveScreen(path: string): void;
+  readonly snapshots?: MonitorSnapshots;
+  /** Moves the mouse, right and down, and sets which buttons are pressed. */
+  moveMouse(dx: number, dy: number, dz: number, buttons: number): void;
+  /** The functions on the PCI bus, by place: device number times 8, plus index. */
+  readonly pci: Iterable<readonly [place: number, pciFunction: PCIFunction]>;
+  /** Presses the power button. */
+  powerDown(): void;
   stop(): void;
   cont(): void;
   reset(): void;
@@ -130,6 +139,33 @@ function list(commands: readonly MonitorCommand[], prefix = ''): string {
     .join('');
 }
 
+function integers(args: readonly string[], least: number, most: number): number[] {
+  if (args.length < least || args.length > most || !args.every((arg) => /^-?\d{1,5}$/.test(arg)))
+    throw new RangeError(
+      `${least === most ? least : `${least} or ${most}`} whole numbers are needed, ` +
+        `got "${args.join(' ')}"`,
+    );
+  return args.map(Number);
+}
+
+/** Buttons that stay pressed while the mouse is moved, for each machine. */
+const pressedButtons = new WeakMap<MonitorTarget, number>();
+
+function moveMouse(target: MonitorTarget, args: readonly string[]): string {
+  const [dx, dy, dz = 0] = integers(args, 2, 3);
+  target.moveMouse(dx!, dy!, dz, pressedButtons.get(target) ?? 0);
+  return '';
+}
+
+function pressMouse(target: MonitorTarget, args: readonly string[]): string {
+  const [buttons] = integers(args, 1, 1);
+  if (buttons! < 0 || buttons! > 7)
+    throw new RangeError(`The state must be 0 to 7, got ${buttons}`);
+  pressedButtons.set(target, buttons!);
+  target.moveMouse(0, 0, 0, buttons!);
+  return '';
+}
+
 /** An action on the machine, which has nothing to say. */
 function act(action: (target: MonitorTarget) => void): MonitorCommand['run'] {
   return (target) => {
@@ -173,6 +209,24 @@ export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
   { name: 'cont', args: '', summary: 'Let it run on', run: act((target) => target.cont()) },
   { name: 'system_reset', args: '', summary: 'Reset it', run: act((target) => target.reset()) },
   {
+    name: 'system_powerdown',
+    args: '',
+    summary: 'Press its power button: an operating system that listens shuts down',
+    run: act((target) => target.powerDown()),
+  },
+  {
+    name: 'mouse_move',
+    args: 'DX DY [DZ]',
+    summary: 'Move the mouse, right and down, and turn its wheel',
+    run: moveMouse,
+  },
+  {
+    name: 'mouse_button',
+    args: 'STATE',
+    summary: 'Mouse buttons that are pressed: 1 left, 2 right, 4 middle, or a sum',
+    run: pressMouse,
+  },
+  {
     name: 'change',
     args: 'DRIVE FILE',
     summary: 'Put another medium into a drive that "info block" lists',
@@ -202,6 +256,7 @@ export const MONITOR_COMMANDS: readonly MonitorCommand[] = [
     summary: 'Write the screen to a picture, .png or .ppm',
     run: screenDump,
   },
+  ...SNAPSHOT_COMMANDS,
   { name: 'quit', args: '', summary: 'Leave Quire', run: act((target) => target.quit()) },
 ];
 

@@ -13,6 +13,7 @@ import type { MonitorTarget } from './monitor.ts';
 import { nodeHost } from './node-host.ts';
 import type { ACCELERATORS, RunConfig } from './run-options.ts';
 import type { SessionMachine } from './session.ts';
+import { MachineStore, type OnFraction } from './snapshot/machine-store.ts';
 
 /** Images of firmware. */
 export interface FirmwareImages {
@@ -36,6 +37,7 @@ const CR0_PG = 0x8000_0000;
 function monitorTarget(
   machine: Machine,
   config: RunConfig,
+  snapshots: MachineStore,
   onWarning: (message: string) => void,
   quit: () => void,
 ): MonitorTarget {
@@ -63,6 +65,11 @@ function monitorTarget(
     balloon: machine.pc.virtio.balloon,
     setBalloonTarget: (bytes) => machine.setBalloonTarget(bytes),
     saveScreen: (path) => writePicture(path, machine.screen.frame()),
+    moveMouse: (dx, dy, dz, buttons) => machine.moveMouse(dx, dy, dz, buttons),
+    get pci() {
+      return machine.pc.chipset.bus.config.places;
+    },
+    powerDown: () => machine.pressPowerButton(),
     stop: () => void machine.pause(),
     cont: () => machine.start(),
     reset: () => machine.reset(),
@@ -72,6 +79,7 @@ function monitorTarget(
       const isReadOnly = media === 'cdrom';
       return openMedium({ media, isReadOnly, isSnapshot: config.isSnapshot }, path, onWarning);
     },
+    snapshots,
     quit,
   };
 }
@@ -85,6 +93,12 @@ function withBoot(
   return flash === undefined ? config : { ...config, flash };
 }
 
+/** A machine for a session, which may go on from a snapshot before it starts. */
+export interface OpenedMachine extends SessionMachine {
+  /** @throws {SnapshotError} why it cannot; the machine must be closed then */
+  loadSnapshot(tag: string, onFraction: OnFraction): Promise<void>;
+}
+
 /**
  * Creates the machine that `config` describes, with its guest loaded.
  * @throws {RangeError} if the host has not that much memory
@@ -95,7 +109,7 @@ export function openMachine(
   config: RunConfig,
   files: BootFiles,
   onWarning: (message: string) => void,
-): SessionMachine {
+): OpenedMachine {
   const { firmware, ...rest } = files;
   const drives = openDrives(config.drives, onWarning);
   const { pflashPath } = config.firmware ?? {};
@@ -111,6 +125,7 @@ export function openMachine(
       drives,
       serialCount: config.serials.length,
       devices: config.devices,
+      isBlank: config.snapshots.loadTag !== undefined,
       ...rest,
       ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot, flash) }),
     });
@@ -119,8 +134,10 @@ export function openMachine(
     flash?.close();
     throw error;
   }
+  const snapshots = new MachineStore(machine, config.snapshots.folder);
   return {
-    monitorTarget: (quit) => monitorTarget(machine, config, onWarning, quit),
+    monitorTarget: (quit) => monitorTarget(machine, config, snapshots, onWarning, quit),
+    loadSnapshot: async (tag, onFraction) => void (await snapshots.load(tag, onFraction)),
     start(onSerial, onDebug, onEnd) {
       machine.onSerial = onSerial;
       machine.onDebug = onDebug;

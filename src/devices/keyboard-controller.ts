@@ -107,6 +107,12 @@ export class KeyboardController implements Savable {
     this.#queueDevice(bytes, FROM_KEYBOARD);
   }
 
+  /** The mouse moved, right and down, its wheel down, with these buttons pressed (bits 0–2). */
+  moveMouse(dx: number, dy: number, dz: number, buttons: number): void {
+    this.mouse.move(dx, dy, dz, buttons);
+    this.#pumpMouse();
+  }
+
   /** Offset 0 is port 0x60, offset 4 port 0x64. */
   read(offset: number): number {
     return (offset & 4) === 0 ? this.#readData() : this.#status();
@@ -118,6 +124,7 @@ export class KeyboardController implements Savable {
     if ((offset & 4) !== 0) this.#command(byte);
     else this.#writeData(byte);
     this.#update();
+    this.#pumpMouse();
   }
 
   #status(): number {
@@ -140,6 +147,7 @@ export class KeyboardController implements Savable {
     this.keyboardIRQ.lower();
     this.auxIRQ.lower();
     this.#update();
+    this.#pumpMouse();
     return first & 0xff;
   }
 
@@ -236,6 +244,13 @@ export class KeyboardController implements Savable {
       default:
         s.ram[command & 0x1f] = byte;
     }
+  }
+
+  /** One report at a time: what the guest has no time to read is added up in the mouse. */
+  #pumpMouse(): void {
+    const s = this.state;
+    if (s.queue.length > 0 || s.mode & MODE_AUX_OFF || !this.mouse.hasReport) return;
+    this.#queueDevice(this.mouse.takeReport(), FROM_AUX);
   }
 
   #outputPort(): number {

@@ -412,6 +412,15 @@ export class Machine {
     this.screen.notify();
   }
 
+  /**
+   * Moves the mouse, right and down, turns its wheel down, and sets which buttons are pressed:
+   * 1 left, 2 right, 4 middle.
+   */
+  moveMouse(dx: number, dy: number, dz = 0, buttons = 0): void {
+    this.pc.keyboard.moveMouse(dx, dy, dz, buttons);
+    this.#wake();
+  }
+
   #createPC(): PC {
     return new PC({
       memory: this.memory,
