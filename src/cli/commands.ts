@@ -21,6 +21,11 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./guests-command.ts')).guestsCommand,
   },
   {
+    name: 'snapshot',
+    summary: 'List, compare, verify and move snapshots',
+    load: async () => (await import('./snapshot/snapshot-command.ts')).snapshotCommand,
+  },
+  {
     name: 'help',
     summary: 'Explain a command',
     load: async () => (await import('./help-command.ts')).helpCommand,
