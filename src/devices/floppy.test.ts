@@ -154,7 +154,7 @@ test('READ DATA goes by DMA up to terminal count, and tells the next sector', ()
   expect(board.dma.read(8) & 4).toBe(4);
 });
 
-test('with MT a read goes on with the other head, without it ends at the end of the cylinder', () => {
+test('with MT a read goes on with the other head, without it ends there', () => {
   const { board } = create();
   board.setDMA(0x2_0000, 36 * SECTOR);
   expect(board.command(0xe6, 0, 0, 0, 1, 2, 18, 0x1b, 0xff)).toEqual([0, 0, 0, 1, 0, 1, 2]);

@@ -64,7 +64,7 @@ test.each([
   expect(() => create([HALT], drives as DriveConfig[])).toThrow(message);
 });
 
-test('a sector reaches the guest through its ports, without blocking and with an interrupt', async () => {
+test('a sector reaches the guest through its ports, with an interrupt', async () => {
   const got = new Uint8Array(SECTOR);
   const { machine, vcpu } = create(
     [
