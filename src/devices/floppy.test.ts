@@ -152,6 +152,7 @@ test('READ DATA goes by DMA up to terminal count, and tells the next sector', ()
   expect(board.command(0xe6, 0, 0, 0, 2, 2, 18, 0x1b, 0xff)).toEqual([0, 0, 0, 0, 0, 5, 2]);
   expect(board.ram(0x2_0000, 3 * SECTOR)).toEqual(at(1, 3));
   expect(board.dma.read(8) & 4).toBe(4);
+  expect(board.dma.state.mask & 4).toBe(4);
 });
 
 test('with MT a read goes on with the other head, without it ends there', () => {
@@ -166,6 +167,9 @@ test('with MT a read goes on with the other head, without it ends there', () => 
 
 test('WRITE DATA stores, and the rest of a cut sector is zeros', () => {
   const { board, medium } = create();
+  // What was read before must not come out behind the data.
+  board.setDMA(0x2_0000, 4 * SECTOR);
+  board.command(0xe6, 0, 0, 0, 1, 2, 18, 0x1b, 0xff);
   board.memory.addressSpace.writeBytes(0x3_0000, pattern(700, 9));
   board.setDMA(0x3_0000, 700, 0x4a);
   board.command(0x0f, 4, 3);
@@ -218,6 +222,8 @@ test('a wrong data rate finds no address mark', () => {
   const { board } = create();
   board.fdc.write(7, 2);
   expect(board.command(0x4a, 0).slice(0, 2)).toEqual([0x40, 0x01]);
+  const read = board.command(0xe6, 0, 0, 0, 1, 2, 18, 0x1b, 0xff);
+  expect(read.slice(0, 2)).toEqual([0x40, 0x01]);
   board.fdc.write(7, 0);
   expect(board.command(0x4a, 0)).toEqual([0, 0, 0, 0, 0, 1, 2]);
 });
