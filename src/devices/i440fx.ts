@@ -109,6 +109,25 @@ export class HostBridge {
   }
 }
 
+/**
+ * Registers that are kept and lead nowhere, and their defaults: recovery times, decoding of X-bus
+ * devices, top of memory, routing of motherboard interrupts and DMA, SMI control and timers.
+ */
+const ISA_BRIDGE_DEFAULTS: readonly (readonly [
+  offset: number,
+  sizeBytes: number,
+  value: number,
+])[] = [
+  [0x4c, 1, 0x4d],
+  [0x4e, 2, 0x0003],
+  [0x69, 1, 0x02],
+  [0x70, 1, 0x80],
+  [0x76, 2, 0x0c0c],
+  [0x78, 2, 0x0002],
+  [0xa0, 1, 0x08],
+  [0xa8, 1, 0x0f],
+];
+
 /** Device 00:01.0. */
 export function createISABridge(): PCIFunction {
   const bridge = new PCIFunction('pci/01.0', {
@@ -123,6 +142,10 @@ export function createISABridge(): PCIFunction {
   for (let i = 0; i < PIRQ_COUNT; i++) {
     bridge.set(PIRQ_ROUTES + i, 1, PIRQ_OFF);
     bridge.allowWrites(PIRQ_ROUTES + i, 1, 0x8f);
+  }
+  for (const [offset, sizeBytes, value] of ISA_BRIDGE_DEFAULTS) {
+    bridge.set(offset, sizeBytes, value);
+    bridge.allowWrites(offset, sizeBytes, 0xffff);
   }
   return bridge;
 }

@@ -90,7 +90,7 @@ test("Debian's installer comes to its first screen", async ({ skip }) => {
   skip(reason !== undefined, reason);
   guest = new GuestProcess(
     ...['--guest', 'debian-installer', '--serial', 'none'],
-    ...['--screen-exit-on', 'Choose the language', '--timeout', String(BOOT_SECONDS)],
+    ...['--screen-exit-on', 'Select a language', '--timeout', String(BOOT_SECONDS)],
   );
   expect(await guest.exitCode()).toBe(0);
   console.log(`debian-installer: first screen after ${guest.elapsedSeconds.toFixed(1)} s`);

@@ -88,7 +88,7 @@ export const GUESTS: readonly Guest[] = [
       patterns: [`*/images/12/i386/text/debian-installer/i386/${file}`],
       role: file === 'linux' ? 'kernel' : 'initrd',
     })),
-    memoryBytes: 320 * MIB,
+    memoryBytes: 512 * MIB,
     // The installer stays on the text screen without a driver for the display.
     append: 'nomodeset',
   },
