@@ -146,7 +146,6 @@ test('random accesses to all ports and device registers leave the host alive', a
       machine.start();
       await new Promise((resolve) => setTimeout(resolve, RUN_MS));
       await machine.pause();
-      expect(machine.vcpu.instructionCount).toBeGreaterThan(0);
       // A device may have been told to reset or power off; a failure would be ours.
       expect(machine.end?.kind ?? 'none').not.toBe('failure');
       machine.close();

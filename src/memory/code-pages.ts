@@ -136,10 +136,11 @@ export class CodePages {
     sizeBytes: number,
     visit: (page: number, lines: number, start: number, size: number) => void,
   ): void {
-    assert(
-      rangeContains(0, this.pageCount * PAGE_SIZE, ramOffset, sizeBytes),
-      `Code lines at RAM offset ${hex(ramOffset)}, ${hex(sizeBytes)} bytes, must lie in RAM`,
-    );
+    // The message is made only when it is wanted: every decoded instruction comes here.
+    if (!rangeContains(0, this.pageCount * PAGE_SIZE, ramOffset, sizeBytes)) {
+      const range = `RAM offset ${hex(ramOffset)}, ${hex(sizeBytes)} bytes`;
+      assert(false, `Code lines at ${range}, must lie in RAM`);
+    }
     let start = ramOffset;
     let rest = sizeBytes;
     while (rest > 0) {

@@ -1,5 +1,5 @@
 // Decoded pages: for each RAM page and mode a run of records in the machine's memory. A page's
-// records stay until the page's slot is wanted for another (the one least recently looked up goes);
+// records stay until the page's slot is wanted for another (one not looked up for a while goes);
 // single records go when their line is stored to.
 
 import type { DecodedInstruction, Decoder } from '../../cpu/decoder.ts';
@@ -13,7 +13,7 @@ import {
   SS,
   ZERO_REGISTER,
 } from '../../cpu/state-layout.ts';
-import { CODE_LINE_BYTES, type CodePages } from '../../memory/code-pages.ts';
+import { CODE_LINE_BYTES, type CodePages, lineMask } from '../../memory/code-pages.ts';
 import { variantIndex } from './interpreter-module.ts';
 import {
   HANDLER_CROSS,
@@ -41,9 +41,12 @@ const MODE_COUNT = 8;
 const DECODE_AHEAD = 24;
 const INSTRUCTION_BYTES_MAX = 15;
 const SEGMENT_FIELD_SHIFT = 5;
+const LINES_PER_PAGE = PAGE_BYTES / CODE_LINE_BYTES;
+/** Words of the records of one line. */
+const LINE_WORDS = (CODE_LINE_BYTES * RECORD_BYTES) >>> 2;
 
 /** Slots of decoded pages; each takes PAGE_RECORDS_BYTES of the reserved area. */
-export const SLOT_COUNT = 1536;
+export const SLOT_COUNT = 6000;
 export const CODE_CACHE_BYTES = SLOT_COUNT * PAGE_RECORDS_BYTES;
 
 /** What a row needs at decode time, in flat arrays: see `RowTraits`. */
@@ -69,8 +72,11 @@ export class CodeCache {
   readonly #slotOf = new Map<number, number>();
   /** The same key by slot, or -1. */
   readonly #keyOf = new Int32Array(SLOT_COUNT).fill(-1);
-  readonly #lastUse = new Float64Array(SLOT_COUNT);
-  #clock = 0;
+  /** 1 for a slot looked up since the hand last passed it. */
+  readonly #isUsed = new Uint8Array(SLOT_COUNT);
+  /** By slot: which 128-byte lines have records, so that only those need be wiped. */
+  readonly #lines = new Uint32Array(SLOT_COUNT);
+  #hand = 0;
   #freeSlot = 0;
   /** Called before a slot's records change hands: look-ups of them must be forgotten. */
   onEvict: () => void = () => {};
@@ -117,7 +123,7 @@ export class CodeCache {
       this.#slotOf.set(key, slot);
       this.#keyOf[slot] = key;
     }
-    this.#lastUse[slot] = ++this.#clock;
+    this.#isUsed[slot] = 1;
     return this.#base + slot * PAGE_RECORDS_BYTES;
   }
 
@@ -172,6 +178,7 @@ export class CodeCache {
       offset += instruction.lengthBytes;
       if (this.#traits[instruction.rowIndex]!.endsBlock) break;
     }
+    this.#lines[slot] = this.#lines[slot]! | lineMask(first, offset - first);
     this.#codePages.addLines(ramOffset + first, offset - first);
   }
 
@@ -262,10 +269,12 @@ export class CodeCache {
       this.#writeLeave(slot);
       return slot;
     }
-    let oldest = 0;
-    for (let slot = 1; slot < SLOT_COUNT; slot++) {
-      if (this.#lastUse[slot]! < this.#lastUse[oldest]!) oldest = slot;
+    while (this.#isUsed[this.#hand] !== 0) {
+      this.#isUsed[this.#hand] = 0;
+      this.#hand = (this.#hand + 1) % SLOT_COUNT;
     }
+    const oldest = this.#hand;
+    this.#hand = (this.#hand + 1) % SLOT_COUNT;
     const key = this.#keyOf[oldest]!;
     this.#slotOf.delete(key);
     this.#wipe(oldest);
@@ -288,7 +297,14 @@ export class CodeCache {
   #wipe(slot: number): void {
     this.onSlotWiped(slot);
     const start = (this.#base + slot * PAGE_RECORDS_BYTES) >>> 2;
-    this.#u32.fill(0, start, start + (PAGE_RECORDS_BYTES >>> 2));
+    const lines = this.#lines[slot]!;
+    for (let line = 0; line < LINES_PER_PAGE; line++) {
+      if ((lines & (1 << line)) === 0) continue;
+      this.#u32.fill(0, start + line * LINE_WORDS, start + (line + 1) * LINE_WORDS);
+    }
+    const marks = start + (RECORD_MARKS >>> 2);
+    this.#u32.fill(0, marks, marks + (PAGE_BYTES >>> 2));
+    this.#lines[slot] = 0;
   }
 
   #writeLeave(slot: number): void {
