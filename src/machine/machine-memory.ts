@@ -15,6 +15,7 @@ import { GuestMemory } from '../memory/guest-memory.ts';
 const WASM_PAGE = 0x1_0000;
 /** A 32-bit WebAssembly memory ends here. */
 const BUFFER_BYTES_MAX = 2 ** 32;
+const MIB = 2 ** 20;
 /** Blocks beside guest RAM: `vga.vram` (16 MiB), and a MiB for firmware and option ROMs. */
 const DEVICE_RAM_BYTES = 17 * 0x10_0000;
 /** That MiB; what needs more is extra. */
@@ -45,7 +46,17 @@ export function checkMemoryBytes(memoryBytes: number, reservedBytes = 0, extraBy
   const overhead =
     memoryBytes < BUFFER_BYTES_MAX ? bufferBytes(memoryBytes, reservedBytes, extraBytes) : 0;
   if (overhead === 0 || overhead > BUFFER_BYTES_MAX)
-    fail(`small enough for a buffer of 4 GiB together with its tables (4060 MiB at most)`);
+    fail(
+      'small enough for a buffer of 4 GiB together with its tables ' +
+        `(${memoryMiBMax(reservedBytes, extraBytes)} MiB at most)`,
+    );
+}
+
+/** The most that fits, MiB. */
+function memoryMiBMax(reservedBytes: number, extraBytes: number): number {
+  let mebibytes = BUFFER_BYTES_MAX / MIB - 1;
+  while (bufferBytes(mebibytes * MIB, reservedBytes, extraBytes) > BUFFER_BYTES_MAX) mebibytes--;
+  return mebibytes;
 }
 
 /**
