@@ -7,6 +7,7 @@ import { undocumentedNames } from './public-names.ts';
 import { forbiddenImports } from './rooms.ts';
 import {
   deadCommands,
+  deadTests,
   foreignPlaces,
   lockedAddresses,
   lockedPlatforms,
@@ -41,6 +42,7 @@ const CHECKS: readonly Check[] = [
   { name: 'files of at most 600 lines', find: longFiles },
   { name: 'public names with a comment', find: undocumentedNames },
   { name: 'commands in README and docs that exist', find: deadCommands },
+  { name: 'tests in docs/failures.md that exist', find: deadTests },
   { name: 'no registry host and no path of one machine', find: foreignPlaces },
   { name: 'a lock file without addresses', find: lockedAddresses },
   { name: 'a lock file for every platform', find: lockedPlatforms },

@@ -34,6 +34,17 @@ export function longFiles(): string[] {
   return findings;
 }
 
+/** Tests that docs/failures.md names and that are not where it says: `file`: *name*. */
+export function deadTests(): string[] {
+  const findings: string[] = [];
+  const page = readFileSync('docs/failures.md', 'utf8');
+  for (const [, path, name] of page.matchAll(/`([\w./-]+\.(?:ts|S))`: \*([^*]+)\*/g)) {
+    const text = existsSync(path!) ? readFileSync(path!, 'utf8') : '';
+    if (!text.includes(name!)) findings.push(`${path}: ${name}`);
+  }
+  return findings;
+}
+
 /** `npm run x` and `quire y` in README and docs/ that name no script and no command. */
 export function deadCommands(): string[] {
   const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {

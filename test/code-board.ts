@@ -1,7 +1,6 @@
 // Machine code on a bare machine: bytes are put somewhere, run until HLT, and the registers looked
 // at. For tests of what the engine keeps of code, and when it must forget.
 
-import { softwareAccelerator } from '../src/accel/software/index.ts';
 import type { CPUState } from '../src/cpu/state.ts';
 import {
   CPL,
@@ -19,6 +18,7 @@ import {
   SEGMENT,
   SEGMENT_BYTES,
 } from '../src/cpu/state-layout.ts';
+import type { Accelerator } from '../src/cpu/vcpu.ts';
 import { type BareMachine, createBareMachine } from './oracle/bare-machine.ts';
 
 const GDT = 0x1000;
@@ -62,8 +62,8 @@ export class CodeBoard {
   #code: readonly [selector: number, base: number, limit: number] = [8, 0, 0xffff_ffff];
 
   /** Flat protected mode, ring 0, no paging. Below 0x20000 lie its tables and stack. */
-  constructor(ramBytes = 4 << 20) {
-    this.machine = createBareMachine(softwareAccelerator, ramBytes);
+  constructor(accelerator: Accelerator, ramBytes = 4 << 20) {
+    this.machine = createBareMachine(accelerator, ramBytes);
     this.state = this.machine.vcpu.state;
     this.put(GDT, [
       ...[0, 0, 0, 0, 0, 0, 0, 0],
