@@ -1,6 +1,6 @@
 // Code that is not what it was: changed through another name, moved by paging or A20, at odd
-// segment bases, across pages. Each test is named after its row in docs/failures.md; a test file per
-// engine calls `testChangingCode`.
+// segment bases, across pages. Each test is named after its row in docs/failures.md; a test
+// file per engine calls `testChangingCode`.
 
 import { expect, test } from 'vitest';
 import { CR2 } from '../src/cpu/state-layout.ts';

@@ -1,6 +1,6 @@
-// PS/2 mouse, with a wheel for those who ask for it. IBM PS/2 Hardware Interface Technical Reference,
-// "Mouse", "Commands" and "Data Report"; Microsoft, "Intellimouse", for the wheel: after sample rates
-// of 200, 100 and 80 it identifies as 3, and its reports have a fourth byte.
+// PS/2 mouse, with a wheel for those who ask for it. IBM PS/2 Hardware Interface Technical
+// Reference, "Mouse", "Commands" and "Data Report"; Microsoft, "Intellimouse", for the wheel: after
+// sample rates of 200, 100 and 80 it identifies as 3, and its reports have a fourth byte.
 
 import { defineState, type Savable, type SavedSection } from './saved-state.ts';
 

@@ -68,9 +68,13 @@ export interface SnapshotSaved {
 
 /** Blobs that may be on their way to the store at once. */
 const IN_FLIGHT_MAX = 4;
-/** A compressed blob must be smaller than this part of the plain one, or it is not worth undoing. */
+/**
+ * A compressed blob must be smaller than this part of the plain one, or it is not worth undoing.
+ */
 const COMPRESSED_PART_MAX = 15 / 16;
-/** Pages in blobs that no snapshot of this chain needs any more, as a part of those that it does. */
+/**
+ * Pages in blobs that no snapshot of this chain needs any more, as a part of those that it does.
+ */
 const DEAD_PART_MAX = 1 / 4;
 /** Blobs may be so many times as many as would do, and some, before small ones are joined. */
 const BLOB_COUNT_FACTOR = 2;
@@ -87,8 +91,8 @@ interface PackedBlob extends IndexedBlob {
 }
 
 /**
- * A snapshot in the making. End it with `commit` or `abort`; until `commit` has returned, the store's
- * tags are as they were.
+ * A snapshot in the making. End it with `commit` or `abort`; until `commit` has
+ * returned, the store's tags are as they were.
  */
 export class SnapshotBuilder {
   readonly #writer: SnapshotStoreWriter;
@@ -272,8 +276,8 @@ export class SnapshotBuilder {
   }
 
   /**
-   * Writes the pages of blobs anew of which little is left, and of many small ones. Otherwise a long
-   * chain would be read for ever for the sake of a few pages.
+   * Writes the pages of blobs anew of which little is left, and of many small ones. Otherwise a
+   * long chain would be read for ever for the sake of a few pages.
    */
   async #repack(parent: SnapshotReader): Promise<void> {
     const live = this.#map.liveCounts(this.#blobs.length);

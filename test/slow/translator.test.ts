@@ -1,5 +1,5 @@
-// The translator, which is off by default so far, against the host's own processor: the same cases as
-// the interpreter's, each translated before it runs.
+// The translator, which is off by default so far, against the host's own processor: the same cases
+// as the interpreter's, each translated before it runs.
 
 import { testAccelerator } from '../oracle/accelerator-cases.ts';
 import { eagerTranslator } from '../oracle/eager-translator.ts';

@@ -1,5 +1,5 @@
-// An operand as both engines emit it: the site says what the instruction's fields are. What it needs
-// of them it pins at the start, as a store into its own code line may wipe a record in use.
+// An operand as both engines emit it: the site says what the instruction's fields are. What it
+// needs of them it pins at the start, as a store into its own code line may wipe a record in use.
 
 import type { Operand } from '../../cpu/emitter.ts';
 import type { OperandKind } from '../../cpu/operand-kind.ts';

@@ -14,7 +14,9 @@ export interface CallTargets {
   shared(piece: SharedFunction): FunctionReference;
 }
 
-/** The decoded fields of the instruction, as record.ts lays them out; i32, safe to use at any time. */
+/**
+ * The decoded fields of the instruction, as record.ts lays them out; i32, safe to use at any time.
+ */
 export interface InstructionFields {
   reg(): Value;
   base(): Value;

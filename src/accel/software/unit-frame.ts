@@ -1,5 +1,5 @@
-// The body of a unit around its instructions: registers and flags in locals, the blocks and the ways
-// between them, and the exits, where what changed is written back.
+// The body of a unit around its instructions: registers and flags in locals, the blocks and the
+// ways between them, and the exits, where what changed is written back.
 
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import {

@@ -1,5 +1,5 @@
-// Makes a unit's WebAssembly module from its region: one function for the blocks, and a stub for each
-// entry, with the signature of a handler, that enters at its block.
+// Makes a unit's WebAssembly module from its region: one function for the blocks, and a stub for
+// each entry, with the signature of a handler, that enters at its block.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import { FunctionBuilder, type FunctionReference, i32, ModuleBuilder } from '../../wasm/index.ts';

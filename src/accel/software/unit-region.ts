@@ -37,7 +37,9 @@ export interface UnitBlock {
 
 /** What the region finder asks of its page. */
 export interface PageReader {
-  /** The instruction at an offset, decoded if need be; undefined where there is none to translate. */
+  /**
+   * The instruction at an offset, decoded if need be; undefined where there is none to translate.
+   */
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;

@@ -1,5 +1,6 @@
-// Credentials from the usual Docker config file: `config.json` in DOCKER_CONFIG or ~/.docker, and the
-// helpers that it names. docker CLI documentation, "Credential stores" and "config.json properties".
+// Credentials from the usual Docker config file: `config.json` in DOCKER_CONFIG or
+// ~/.docker, and the helpers that it names. docker CLI documentation, "Credential
+// stores" and "config.json properties".
 
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';

@@ -1,4 +1,5 @@
-// Snapshots as `quire run` and its monitor use them: a folder that is opened when it is first needed.
+// Snapshots as `quire run` and its monitor use them: a folder that is opened
+// when it is first needed.
 
 import { homedir } from 'node:os';
 import { join } from 'node:path';

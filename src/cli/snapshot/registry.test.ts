@@ -43,7 +43,9 @@ async function contentAt(store: DirectoryStore, tag: string): Promise<Record<str
   return contentOf(await loadRAM(await SnapshotReader.open(store, NODE_PLATFORM, tag)));
 }
 
-/** A server of our own in front of `behind`: `decide` may answer, drop, or let a request through. */
+/**
+ * A server of our own in front of `behind`: `decide` may answer, drop, or let a request through.
+ */
 async function proxy(
   behind: string,
   decide: (request: IncomingMessage, response: ServerResponse, body: Buffer) => boolean,

@@ -1,6 +1,7 @@
-// `push` and `pull`: snapshots to and from any OCI registry. What is there already is not sent, so a
-// transfer that was cut off goes on where it was: by blob, and inside a large one that was on its way.
-// OCI distribution specification 1.1, "Pushing blobs", "Pushing a blob in chunks", "Mounting a blob".
+// `push` and `pull`: snapshots to and from any OCI registry. What is there already is not
+// sent, so a transfer that was cut off goes on where it was: by blob, and inside a large
+// one that was on its way. OCI distribution specification 1.1, "Pushing blobs", "Pushing
+// a blob in chunks", "Mounting a blob".
 
 import { createHash } from 'node:crypto';
 import { readFile, unlink, writeFile } from 'node:fs/promises';
@@ -74,7 +75,8 @@ export async function push(
 }
 
 /**
- * Fetches a snapshot from a registry and lets `tag` name it. Each blob is verified before it is kept.
+ * Fetches a snapshot from a registry and lets `tag` name it. Each blob is
+ * verified before it is kept.
  * @throws {SnapshotError} `REGISTRY`, `UNAUTHORIZED`, `CORRUPT`, `NOT_A_SNAPSHOT`
  */
 export async function pull(
