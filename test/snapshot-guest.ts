@@ -25,7 +25,13 @@ const LOOP = [
 export function countingMachine(options: Partial<MachineOptions> = {}): Machine {
   const machine = blankMachine(options);
   machine.addressSpace.loadBytes(CODE_GPA, Uint8Array.from(LOOP));
-  enterProtectedMode(machine.vcpu.state, { eip: CODE_GPA, gdtGpa: 0, gdtBytes: 8 });
+  enterProtectedMode(machine.vcpu.state, {
+    eip: CODE_GPA,
+    gdtGpa: 0,
+    gdtBytes: 8,
+    codeSelector: 0x10,
+    dataSelector: 0x18,
+  });
   machine.vcpu.state.setReg32(1, 0);
   machine.vcpu.state.setReg32(7, START);
   machine.vcpu.synchronize();

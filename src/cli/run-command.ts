@@ -7,10 +7,11 @@ import { type FirmwareSpec, findVGABIOS } from './firmware-options.ts';
 import { FIRMWARE_GUEST, type Guest } from './guests/guest-list.ts';
 import { type FetchedGuest, fetchGuest, guestByName } from './guests/store.ts';
 import { progressOn } from './guests-command.ts';
-import type { BootFiles, FirmwareImages } from './open-machine.ts';
+import type { BootFiles, FirmwareImages, OpenedMachine } from './open-machine.ts';
 import { describeOptions } from './options.ts';
 import { parseRunConfig, RUN_OPTIONS } from './run-options.ts';
 import { runSession } from './session.ts';
+import { memoryBytesOf } from './snapshot/machine-store.ts';
 
 /** @throws {Error} naming the option, if the file cannot be read */
 function readImage(option: string, path: string): Uint8Array {
@@ -79,6 +80,24 @@ function withMedia(drives: readonly DriveSpec[], fetched: FetchedGuest | undefin
   return all;
 }
 
+async function loadFirst(
+  machine: OpenedMachine,
+  tag: string,
+  streams: CommandStreams,
+): Promise<void> {
+  const progress = progressOn(streams.err);
+  try {
+    await machine.loadSnapshot(tag, (part) =>
+      progress.show(`Loading "${tag}": ${Math.floor(part * 100)} %`),
+    );
+  } catch (error) {
+    machine.close();
+    throw error;
+  } finally {
+    progress.end();
+  }
+}
+
 export const runCommand: Command = {
   help: `Usage: quire run [OPTIONS]
 
@@ -97,6 +116,7 @@ Examples:
   quire run -m 64 -kernel vmlinuz -initrd root.cpio -append 'console=ttyS0'
   quire run --guest debian-686 --exit-on 'quire:/root# ' --timeout 60
   quire run --guest memtest86+ --append '' --display terminal
+  quire run --loadvm before --snapshots ./snapshots
   quire run --cdrom debian.iso --hda disk.img --boot order=dc,menu=on --display terminal
 `,
   async run(args, streams) {
@@ -115,9 +135,15 @@ Examples:
     const drives = withMedia(config.drives, fetched);
     // Loaded last: a mistake on the command line should not wait for a processor.
     const { openMachine } = await import('./open-machine.ts');
-    const machine = openMachine({ ...config, drives }, files, (message) => {
+    const { loadTag, folder } = config.snapshots;
+    const memoryBytes =
+      loadTag === undefined || config.isMemoryGiven
+        ? config.memoryBytes
+        : await memoryBytesOf(folder, loadTag);
+    const machine = openMachine({ ...config, memoryBytes, drives }, files, (message) => {
       streams.err.write(`quire: Warning: ${message}\n`);
     });
+    if (loadTag !== undefined) await loadFirst(machine, loadTag, streams);
     return runSession(machine, config, {
       input: process.stdin,
       output: process.stdout,

@@ -15,6 +15,7 @@ import {
 import { GUESTS, type Guest } from './guests/guest-list.ts';
 import { type Option, parseOptions } from './options.ts';
 import { parseSerials, type SerialTarget } from './serial-options.ts';
+import { parseSnapshots, SNAPSHOT_OPTIONS, type SnapshotConfig } from './snapshot-options.ts';
 import { suggestion } from './suggestion.ts';
 import { parseChoice, parseMemorySize, parsePattern, parseSeconds } from './values.ts';
 
@@ -59,6 +60,7 @@ export const RUN_OPTIONS: readonly Option[] = [
     argument: 'WHERE',
     summary: 'Monitor: stdio (shares it by Ctrl-A c) or none (default stdio)',
   },
+  ...SNAPSHOT_OPTIONS,
   { names: ['accel'], argument: 'NAME', summary: 'What runs the processor: software' },
   {
     names: ['exit-on'],
@@ -87,6 +89,9 @@ export interface RunConfig {
   readonly firmware?: FirmwareSpec;
   readonly display: DisplayConfig;
   readonly hasMonitor: boolean;
+  readonly snapshots: SnapshotConfig;
+  /** Whether `memoryBytes` was said, and is not a default. */
+  readonly isMemoryGiven: boolean;
   readonly accelerator: (typeof ACCELERATORS)[number];
   readonly exitOn?: RegExp;
   readonly timeoutSeconds?: number;
@@ -123,14 +128,18 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
     kernelPath !== undefined || guest?.parts.some(({ role }) => role === 'kernel') === true;
   const hasMedium = drives.some(({ path }) => path !== undefined);
   const isFirmwareGiven = values.has('bios') || values.has('pflash');
-  if (guest === undefined && !hasKernel && !hasMedium && !isFirmwareGiven)
+  const snapshots = parseSnapshots(values);
+  const isLoad = snapshots.loadTag !== undefined;
+  if (guest === undefined && !hasKernel && !hasMedium && !isFirmwareGiven && !isLoad)
     throw new UsageError(
       'What is to run: give --kernel FILE, --cdrom, --hda or --fda FILE, ' +
         'or --guest NAME ("quire guests")',
     );
   if (!hasKernel && (initrdPath !== undefined || values.has('append')))
     throw new UsageError('Options "--initrd" and "--append" are for a kernel: give --kernel FILE');
-  const firmware = parseFirmware(values, hasKernel);
+  // A snapshot alone says what runs; whether it had firmware is said as for the machine it was of.
+  const isSnapshotOnly = isLoad && guest === undefined && !hasMedium && !isFirmwareGiven;
+  const firmware = parseFirmware(values, hasKernel || isSnapshotOnly);
 
   const display = parseDisplay(values);
   const hasDisplay = display.kind === 'terminal';
@@ -154,6 +163,8 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
     debugConsole,
     display,
     hasMonitor: monitor === 'stdio',
+    snapshots,
+    isMemoryGiven: memory !== undefined,
     accelerator: parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS),
     ...(firmware === undefined ? {} : { firmware }),
     ...(guest === undefined ? {} : { guest }),

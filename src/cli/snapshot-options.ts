@@ -1,0 +1,31 @@
+// The options of `quire run` on snapshots.
+
+import { UsageError } from './command.ts';
+import type { Option } from './options.ts';
+import { snapshotFolder } from './snapshot/machine-store.ts';
+
+export const SNAPSHOT_OPTIONS: readonly Option[] = [
+  {
+    names: ['loadvm'],
+    argument: 'TAG',
+    summary: 'Go on from a snapshot; other options say the same machine again',
+  },
+  {
+    names: ['snapshots'],
+    argument: 'FOLDER',
+    summary: 'Where snapshots are (default ~/.local/share/quire/snapshots)',
+  },
+];
+
+export interface SnapshotConfig {
+  readonly folder: string;
+  readonly loadTag?: string;
+}
+
+/** @throws {UsageError} if a value makes no sense */
+export function parseSnapshots(values: ReadonlyMap<string, string>): SnapshotConfig {
+  const folder = values.get('snapshots') ?? snapshotFolder();
+  if (folder === '') throw new UsageError('Option "--snapshots" must name a folder, got ""');
+  const loadTag = values.get('loadvm');
+  return loadTag === undefined ? { folder } : { folder, loadTag };
+}
