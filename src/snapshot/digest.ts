@@ -66,18 +66,46 @@ export async function checkDigest(
   expected: { readonly digest: Digest; readonly size: number },
   bytes: Uint8Array,
 ): Promise<void> {
-  const { digest, size } = expected;
-  if (bytes.length !== size)
-    throw new SnapshotError(
-      'CORRUPT',
-      `Cannot use blob "${digest}" as it must have ${size} bytes: it has ${bytes.length}`,
-      { subject: digest, offset: Math.min(size, bytes.length) },
-    );
-  const found = await digestOf(platform, bytes);
-  if (found !== digest)
-    throw new SnapshotError(
-      'CORRUPT',
-      `Cannot use blob "${digest}" as its bytes must have that digest: they have "${found}"`,
-      { subject: digest },
-    );
+  checkSize(expected, bytes);
+  checkSum(expected.digest, await platform.sha256(bytes));
+}
+
+/**
+ * The same at once.
+ * @throws {SnapshotError} `CORRUPT`
+ * @throws {TypeError} if this platform's SHA-256 answers later only
+ */
+export function checkDigestSync(
+  platform: SnapshotPlatform,
+  expected: { readonly digest: Digest; readonly size: number },
+  bytes: Uint8Array,
+): void {
+  checkSize(expected, bytes);
+  checkSum(expected.digest, atOnce(platform.sha256(bytes), 'SHA-256'));
+}
+
+/** @throws {TypeError} if `value` comes later */
+export function atOnce<T>(value: T | Promise<T>, what: string): T {
+  if (value instanceof Promise)
+    throw new TypeError(`Cannot read a blob at once as ${what} must answer at once here`);
+  return value;
+}
+
+function checkSize({ digest, size }: { digest: Digest; size: number }, bytes: Uint8Array): void {
+  if (bytes.length === size) return;
+  throw new SnapshotError(
+    'CORRUPT',
+    `Cannot use blob "${digest}" as it must have ${size} bytes: it has ${bytes.length}`,
+    { subject: digest, offset: Math.min(size, bytes.length) },
+  );
+}
+
+function checkSum(digest: Digest, sha256: Uint8Array): void {
+  const found = digestOfBytes(sha256);
+  if (found === digest) return;
+  throw new SnapshotError(
+    'CORRUPT',
+    `Cannot use blob "${digest}" as its bytes must have that digest: they have "${found}"`,
+    { subject: digest },
+  );
 }

@@ -1,6 +1,12 @@
 // A store in memory, for tests and for pages in a browser that keep nothing.
 
-import { checkDigest, type Digest, digestOf, type SnapshotPlatform } from './digest.ts';
+import {
+  checkDigest,
+  checkDigestSync,
+  type Digest,
+  digestOf,
+  type SnapshotPlatform,
+} from './digest.ts';
 import { BLOB_BYTES_MAX, MANIFEST_BYTES_MAX, TAGS_MAX } from './limits.ts';
 import { type Descriptor, MANIFEST_TYPE, namedBlobs } from './manifest.ts';
 import { reachableBlobs } from './reachable.ts';
@@ -32,6 +38,17 @@ export class MemoryStore implements SnapshotStore {
 
   async has({ digest, size }: BlobKey): Promise<boolean> {
     return this.blobs.get(digest)?.length === size;
+  }
+
+  async firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined> {
+    return keys.find(({ digest, size }) => this.blobs.get(digest)?.length !== size);
+  }
+
+  getBlobSync(key: BlobKey): Uint8Array {
+    const bytes = this.blobs.get(key.digest);
+    if (bytes === undefined) throw missingBlob(key.digest);
+    checkDigestSync(this.#platform, key, bytes);
+    return bytes.slice();
   }
 
   async getBlob(key: BlobKey, options: CancelOptions = {}): Promise<Uint8Array> {
@@ -109,8 +126,8 @@ export class MemoryStore implements SnapshotStore {
     checkTag(tag);
     if (bytes.length > MANIFEST_BYTES_MAX || this.#tags.size >= TAGS_MAX)
       throw new SnapshotError('TOO_LARGE', `Cannot keep snapshot "${tag}" as a limit is passed`);
-    for (const named of namedBlobs(bytes, tag))
-      if (!(await this.has(named))) throw missingBlob(named.digest, tag);
+    const missing = await this.firstMissing(namedBlobs(bytes, tag));
+    if (missing !== undefined) throw missingBlob(missing.digest, tag);
     const digest = await digestOf(this.#platform, bytes);
     const manifest = { mediaType: MANIFEST_TYPE, digest, size: bytes.length };
     this.blobs.set(digest, bytes.slice());

@@ -1,7 +1,7 @@
 // A snapshot opened for reading: what it is, its device state, and its pages, one blob at a time.
 
 import { PAGE_SIZE } from '../base/pages.ts';
-import type { Digest, SnapshotPlatform } from './digest.ts';
+import { atOnce, type Compression, type Digest, type SnapshotPlatform } from './digest.ts';
 import { CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX } from './limits.ts';
 import {
   blobsOf,
@@ -89,8 +89,8 @@ export class SnapshotReader {
     checkPageLayers(name, manifest, pageIndex);
     const fields = { name, digest: descriptor.digest, manifest, config, sections, pageIndex };
     const reader = new SnapshotReader(fields, store, platform);
-    for (const blob of blobsOf(manifest))
-      if (!(await store.has(blob))) throw missingBlob(blob.digest, name);
+    const missing = await store.firstMissing(blobsOf(manifest));
+    if (missing !== undefined) throw missingBlob(missing.digest, name);
     return reader;
   }
 
@@ -114,6 +114,23 @@ export class SnapshotReader {
    */
   async readBlob(blobIndex: number, options: CancelOptions = {}): Promise<Uint8Array> {
     return readLayer(this.#store, this.#platform, this.manifest.pages[blobIndex]!, options);
+  }
+
+  /**
+   * The same at once, where store and platform can: for a page that a guest touches.
+   * @throws {SnapshotError} as `readBlob`
+   * @throws {TypeError} if store or platform answer later only
+   */
+  readBlobSync(blobIndex: number): Uint8Array {
+    const layer = this.manifest.pages[blobIndex]!;
+    if (this.#store.getBlobSync === undefined)
+      throw new TypeError('Cannot read a blob at once as the store must answer at once here');
+    const stored = this.#store.getBlobSync(layer);
+    const compression = compressionOf(this.#platform, layer);
+    if (compression === undefined) return stored;
+    return undone(layer, () => {
+      return atOnce(compression.decompress(stored, layer.rawSize), compression.suffix);
+    });
   }
 
   /**
@@ -159,34 +176,53 @@ async function readLayer(
   layer: LayerDescriptor,
   options: CancelOptions,
 ): Promise<Uint8Array> {
-  const { compression: suffix, digest, rawSize } = layer;
   const stored = await store.getBlob(layer, options);
-  if (suffix === undefined) return stored;
-  const compression = platform.compressions.find((one) => one.suffix === suffix);
-  if (compression === undefined)
-    throw new SnapshotError(
-      'UNKNOWN_COMPRESSION',
-      `Cannot read blob "${digest}" as its compression must be known here: it is "${suffix}"`,
-      { subject: digest },
-    );
+  const compression = compressionOf(platform, layer);
+  if (compression === undefined) return stored;
   let raw: Uint8Array;
   try {
-    raw = await compression.decompress(stored, rawSize);
+    raw = await compression.decompress(stored, layer.rawSize);
   } catch (cause) {
-    throw new SnapshotError(
-      'CORRUPT',
-      `Cannot read blob "${digest}" as it must be ${suffix} of ${rawSize} bytes: ` +
-        `${cause instanceof Error ? cause.message : String(cause)}`,
-      { subject: digest, cause },
-    );
+    throw notUndone(layer, cause);
   }
-  if (raw.length !== rawSize)
-    throw new SnapshotError(
-      'CORRUPT',
-      `Cannot read blob "${digest}" as it must come to ${rawSize} bytes: it has ${raw.length}`,
-      { subject: digest },
-    );
+  return undone(layer, () => raw);
+}
+
+/** How a layer is compressed; undefined if it is not. @throws {SnapshotError} if nobody knows */
+function compressionOf(
+  { compressions }: SnapshotPlatform,
+  { compression: suffix, digest }: LayerDescriptor,
+): Compression | undefined {
+  if (suffix === undefined) return undefined;
+  const found = compressions.find((one) => one.suffix === suffix);
+  if (found !== undefined) return found;
+  throw new SnapshotError(
+    'UNKNOWN_COMPRESSION',
+    `Cannot read blob "${digest}" as its compression must be known here: it is "${suffix}"`,
+    { subject: digest },
+  );
+}
+
+/** What `decompress` gives, if that has the size which the manifest states. */
+function undone(layer: LayerDescriptor, decompress: () => Uint8Array): Uint8Array {
+  let raw: Uint8Array;
+  try {
+    raw = decompress();
+  } catch (cause) {
+    if (cause instanceof TypeError) throw cause;
+    throw notUndone(layer, cause);
+  }
+  if (raw.length !== layer.rawSize) throw notUndone(layer, new Error(`it has ${raw.length}`));
   return raw;
+}
+
+function notUndone({ digest, compression, rawSize }: LayerDescriptor, cause: unknown): Error {
+  return new SnapshotError(
+    'CORRUPT',
+    `Cannot read blob "${digest}" as it must be ${compression} of ${rawSize} bytes: ` +
+      `${cause instanceof Error ? cause.message : String(cause)}`,
+    { subject: digest, cause },
+  );
 }
 
 /** Manifest and page index must speak of the same blobs. */

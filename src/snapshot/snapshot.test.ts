@@ -13,7 +13,7 @@ import {
   testPage,
   testRAM,
 } from '../../test/snapshot-fixture.ts';
-import { NODE_PLATFORM, ZSTD } from '../cli/snapshot/node-platform.ts';
+import { loadZstd, NODE_PLATFORM, ZSTD } from '../cli/snapshot/node-platform.ts';
 import { compareSnapshots } from './difference.ts';
 import { digestOf } from './digest.ts';
 import { BLOB_PAGES_MAX } from './limits.ts';
@@ -242,6 +242,23 @@ test('a layer in an unknown compression is refused by name', async () => {
       for await (const _ of reader.pages());
     }),
   ).rejects.toMatchObject({ code: 'UNKNOWN_COMPRESSION' });
+});
+
+test('a blob is read at once where a guest waits for its page', async () => {
+  const store = new MemoryStore(PLATFORM);
+  const ram = testRAM({ ram: [1, 2, 3] });
+  await loadZstd();
+  await saveFull(store, PLATFORM, 'a', ram, ZSTD);
+  const reader = await open(store, 'a');
+  expect(reader.readBlobSync(0)).toEqual(await reader.readBlob(0));
+  const layer = reader.manifest.pages[0]!;
+  store.blobs.get(layer.digest)![9]! ^= 4;
+  expect(() => reader.readBlobSync(0)).toThrow(/must have that digest/);
+  const later = { ...PLATFORM, sha256: async (bytes: Uint8Array) => PLATFORM.sha256(bytes) };
+  const slow = new MemoryStore(later);
+  await saveFull(slow, later, 'a', ram);
+  const slowReader = await SnapshotReader.open(slow, later, 'a');
+  expect(() => slowReader.readBlobSync(0)).toThrow(TypeError);
 });
 
 test('a decompression bomb is refused before it is undone', async () => {

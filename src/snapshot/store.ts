@@ -69,11 +69,18 @@ export interface SnapshotStoreWriter {
 export interface SnapshotStore {
   /** Whether a blob is there, with the size that `key` states. It is not read. */
   has(key: BlobKey): Promise<boolean>;
+  /** The first of `keys` that is not there, or undefined; quicker than asking for each. */
+  firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined>;
   /**
    * A blob's bytes, which the caller owns.
    * @throws {SnapshotError} `MISSING_BLOB`, `CORRUPT`, `TOO_LARGE`, `IO`
    */
   getBlob(key: BlobKey, options?: CancelOptions): Promise<Uint8Array>;
+  /**
+   * A blob's bytes at once, verified, where the host can: for a guest that touches a page.
+   * @throws as `getBlob`
+   */
+  getBlobSync?(key: BlobKey): Uint8Array;
   /**
    * A blob from byte `offset` on, in pieces. Only the whole has a digest, so pieces are not
    * verified: for a receiver that verifies, such as a registry.

@@ -150,7 +150,7 @@ test('a full disk at any step leaves what was there, and the next save succeeds'
   expect(await contentAt(path, 'b')).toEqual(contentOf(RAM_A));
 });
 
-test('a disk that is really full is reported, and what was there can be loaded', async (context) => {
+test('a disk that is really full is reported, what was there can be loaded', async (context) => {
   const mount = join(folder(), '..', 'small');
   mkdirSync(mount);
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);

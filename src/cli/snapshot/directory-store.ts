@@ -5,9 +5,9 @@
 // synced, before `index.json` is replaced. Tags change under a lock, which is held for a moment
 // only; `gc` holds it while it works, and is refused while a writer is open.
 
-import { createReadStream } from 'node:fs';
+import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
-import { checkDigest, digestOf } from '../../snapshot/digest.ts';
+import { checkDigest, checkDigestSync, digestOf } from '../../snapshot/digest.ts';
 import { BLOB_BYTES_MAX, MANIFEST_BYTES_MAX, TAGS_MAX } from '../../snapshot/limits.ts';
 import { type Descriptor, MANIFEST_TYPE, namedBlobs } from '../../snapshot/manifest.ts';
 import { reachableBlobs } from '../../snapshot/reachable.ts';
@@ -58,6 +58,8 @@ export interface DirectoryStoreOptions {
 }
 
 const LOCK_TIMEOUT_MS = 10_000;
+/** A blob of this size is read sooner than a thread is asked to, bytes. */
+const AT_ONCE_BYTES = 128 * 1024;
 const BLOB_NAME = /^[0-9a-f]{64}$/;
 /** What a folder of ours may hold while it is being made. */
 const OWN_NAMES = [OWN_FOLDER, 'blobs', 'index.json', 'oci-layout'];
@@ -96,8 +98,32 @@ export class DirectoryStore implements SnapshotStore {
     return (await this.#files.size(this.#files.blobPath(digest))) === size;
   }
 
+  async firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined> {
+    // A look at a local file takes microseconds, a turn of the event loop for each many more.
+    return keys.find(({ digest, size }) => {
+      return statSync(this.#files.blobPath(digest), { throwIfNoEntry: false })?.size !== size;
+    });
+  }
+
+  getBlobSync(key: BlobKey): Uint8Array {
+    const path = this.#files.blobPath(key.digest);
+    try {
+      const size = statSync(path, { throwIfNoEntry: false })?.size;
+      if (size === undefined) throw missingBlob(key.digest);
+      // Another size is no blob of this name; whatever it is, it is not read.
+      if (size !== key.size || size > BLOB_BYTES_MAX) throw wrongBlobSize(key, size);
+      const bytes = readFileSync(path);
+      const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+      checkDigestSync(NODE_PLATFORM, key, plain);
+      return plain;
+    } catch (error) {
+      throw hostError('read blob', key.digest, error);
+    }
+  }
+
   async getBlob(key: BlobKey, options: CancelOptions = {}): Promise<Uint8Array> {
     options.signal?.throwIfAborted();
+    if (key.size <= AT_ONCE_BYTES) return this.getBlobSync(key);
     const bytes = await this.#files.read(this.#files.blobPath(key.digest), BLOB_BYTES_MAX);
     if (bytes === undefined) throw missingBlob(key.digest);
     await checkDigest(NODE_PLATFORM, key, bytes);
@@ -132,7 +158,6 @@ export class DirectoryStore implements SnapshotStore {
     const lease = this.#files.at(WRITERS_FOLDER, holder.id);
     // Under the lock, so that `gc` either sees this writer or is done.
     await this.#locked('write to', async () => {
-      await this.#files.makeFolders();
       await writeFile(lease, JSON.stringify(holder), { flag: 'wx' });
     });
     return {
@@ -200,11 +225,6 @@ export class DirectoryStore implements SnapshotStore {
           (names === undefined ? 'it is not there' : 'there is no "oci-layout" in it'),
         { subject: this.path },
       );
-    try {
-      await this.#files.makeFolders();
-    } catch (error) {
-      throw hostError('make store', this.path, error);
-    }
     await this.#locked('make', async () => {
       const layoutPath = this.#files.at('oci-layout');
       if ((await this.#files.size(layoutPath)) !== undefined) return; // Somebody else made it.
@@ -238,8 +258,8 @@ export class DirectoryStore implements SnapshotStore {
     const manifest: Descriptor = { mediaType: MANIFEST_TYPE, digest, size: bytes.length };
     await this.#putBlob(manifest, bytes, { isHashed: true }, owner);
     await this.#changeIndex(owner, async (index) => {
-      for (const named of [...namedBlobs(bytes, tag), manifest])
-        if (!(await this.has(named))) throw missingBlob(named.digest, tag);
+      const missing = await this.firstMissing([...namedBlobs(bytes, tag), manifest]);
+      if (missing !== undefined) throw missingBlob(missing.digest, tag);
       await this.#files.syncFolder(BLOBS_FOLDER);
       const others = index.entries.filter((entry) => entry.tag !== tag);
       if (others.length >= TAGS_MAX)
@@ -280,6 +300,8 @@ export class DirectoryStore implements SnapshotStore {
   async #locked<T>(action: string, work: (lock: ProcessLock) => Promise<T>): Promise<T> {
     let lock: Awaited<ReturnType<typeof takeLock>>;
     try {
+      // A store that another tool made, or that was copied by its OCI parts, has none of our folders.
+      await this.#files.makeFolders();
       lock = await takeLock(this.#files.at(OWN_FOLDER, 'lock'), this.#lockTimeoutMs);
     } catch (error) {
       throw hostError('lock store', this.path, error);
@@ -321,4 +343,12 @@ export class DirectoryStore implements SnapshotStore {
       throw hostError('list', folder, error);
     }
   }
+}
+
+function wrongBlobSize({ digest, size }: BlobKey, found: number): SnapshotError {
+  return new SnapshotError(
+    'CORRUPT',
+    `Cannot use blob "${digest}" as it must have ${size} bytes: it has ${found}`,
+    { subject: digest },
+  );
 }

@@ -74,7 +74,8 @@ async function askHelper(
   const fail = (why: string): never => {
     throw new SnapshotError(
       'UNAUTHORIZED',
-      `Cannot get credentials for "${host}" as helper "${program}" of "${path}" must answer: ${why}`,
+      `Cannot get credentials for "${host}" as helper "${program}" of "${path}" must answer: ` +
+        why,
       { subject: host },
     );
   };

@@ -18,6 +18,13 @@ interface ZstdZlib {
 type Codec = Pick<Compression, 'compress' | 'decompress'>;
 
 let loading: Promise<Codec> | undefined;
+let loaded: Codec | undefined;
+
+/** Loads zstd, so that `ZSTD` answers at once from then on. */
+export async function loadZstd(): Promise<void> {
+  loading ??= codec();
+  loaded = await loading;
+}
 
 /** A Buffer's `slice` is no copy, and the core counts on one. */
 function plain(bytes: Uint8Array): Uint8Array {
@@ -46,17 +53,17 @@ async function codec(): Promise<Codec> {
 /** Zstandard, RFC 8878. A frame must state its size: what it says is checked before it is undone. */
 export const ZSTD: Compression = {
   suffix: 'zstd',
-  async compress(bytes) {
-    loading ??= codec();
-    return (await loading).compress(bytes);
+  compress(bytes) {
+    if (loaded !== undefined) return loaded.compress(bytes);
+    return loadZstd().then(() => loaded!.compress(bytes));
   },
-  async decompress(bytes, sizeBytes) {
+  decompress(bytes, sizeBytes) {
     const stated = frameContentSize(bytes);
     if (stated !== sizeBytes)
       throw new Error(`its frame must state ${sizeBytes} bytes, it states ${stated ?? 'none'}`);
     if (sizeBytes === 0) return new Uint8Array(0);
-    loading ??= codec();
-    return (await loading).decompress(bytes, sizeBytes);
+    if (loaded !== undefined) return loaded.decompress(bytes, sizeBytes);
+    return loadZstd().then(() => loaded!.decompress(bytes, sizeBytes));
   },
 };
 

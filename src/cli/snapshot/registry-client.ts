@@ -91,7 +91,8 @@ export class RegistryClient {
       if (length > bytesMax)
         throw new SnapshotError(
           'TOO_LARGE',
-          `Cannot read answer of "${this.reference.host}" as it must have at most ${bytesMax} bytes`,
+          `Cannot read answer of "${this.reference.host}" as it must have at most ` +
+            `${bytesMax} bytes`,
         );
       pieces.push(piece as Uint8Array);
     }

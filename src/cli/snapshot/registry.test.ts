@@ -55,7 +55,10 @@ async function proxy(
     for await (const piece of request) pieces.push(piece as Buffer);
     const body = Buffer.concat(pieces);
     if (decide(request, response, body)) return;
-    const headers = { ...request.headers, host: request.headers.host! } as Record<string, string>;
+    const headers = { ...request.headers, host: request.headers.host! } as unknown as Record<
+      string,
+      string
+    >;
     for (const name of ['connection', 'transfer-encoding', 'content-length', 'authorization'])
       delete headers[name];
     const answer = await fetch(`http://${behind}${request.url}`, {
@@ -112,7 +115,7 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
   });
   afterAll(() => registry?.stop());
 
-  test('a snapshot goes to a registry and comes back; what is there is not sent again', async () => {
+  test('a snapshot goes to a registry and comes back; what is there is not resent', async () => {
     const store = await newStore();
     await saveFull(store, NODE_PLATFORM, 'a', RAM, ZSTD);
     const to = parseReference(`${registry.host}/vm/one:v1`);
@@ -222,7 +225,7 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
     expect(await other.has(pages[0]!)).toBe(false);
   });
 
-  test('a token is fetched from where the challenge says, with the credentials of the host', async () => {
+  test('a token is fetched from where the challenge says, with credentials of that host', async () => {
     const store = await newStore();
     await saveFull(store, NODE_PLATFORM, 'a', RAM);
     const asked: string[] = [];
@@ -260,7 +263,7 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
     await expect(pull(store, 'a', from, { env })).rejects.toThrow(/"manifests\/v1".*answered 404/);
   });
 
-  test('Basic credentials come from the Docker config file; without them it is said what to do', async () => {
+  test('Basic credentials come from the Docker config; without them it says what to do', async () => {
     const secured = await startRegistry(HTPASSWD);
     try {
       const store = await newStore();

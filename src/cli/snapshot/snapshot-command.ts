@@ -89,10 +89,10 @@ export const snapshotCommand: Command = {
 
 Snapshots of machines, kept in an OCI image layout.
 
-${VERBS.map(({ name, usage, summary }) => `  ${`${name} ${usage}`.padEnd(30)} ${summary}\n`).join('')}
+${VERBS.map((verb) => `  ${`${verb.name} ${verb.usage}`.padEnd(30)} ${verb.summary}\n`).join('')}
 ${describeOptions(OPTIONS)}
-Credentials for registries come from config.json in DOCKER_CONFIG or ~/.docker. docs/snapshot-format.md
-describes what is stored.
+Credentials for registries come from config.json in DOCKER_CONFIG or ~/.docker.
+docs/snapshot-format.md describes what is stored.
 `,
   async run(args, streams) {
     const options = parseOptions(OPTIONS, args);
