@@ -111,7 +111,7 @@ export function testChangingCode(accelerator: Accelerator): void {
     expect(board.call(CROSSING), 'resumed').toBe(0x0101_0106);
   });
 
-  test('failure 31: an instruction whose second page is remapped or rewritten is the new one', () => {
+  test('failure 31: an instruction whose second page is remapped or rewritten is new', () => {
     const board = new CodeBoard(accelerator);
     board.enablePaging();
     board.put(CROSSING, ADD_ACROSS);
@@ -142,7 +142,7 @@ export function testChangingCode(accelerator: Accelerator): void {
     expect(board.call(CROSSING)).toBe(0);
   });
 
-  test('failure 32: a code segment at an odd base: EIP of faults, jumps and data in a device', () => {
+  test('failure 32: a code segment at an odd base: EIP of faults, loops, data in a device', () => {
     const board = new CodeBoard(accelerator);
     const seen: string[] = [];
     board.machine.memory.root.addSubregion(

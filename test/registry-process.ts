@@ -40,7 +40,9 @@ export async function startRegistry(htpasswd?: string): Promise<RegistryProcess>
   const lines = [
     'version: 0.1',
     'log: { level: error }',
-    `storage: { filesystem: { rootdirectory: ${join(folder, 'storage')} }, delete: { enabled: true } }`,
+    'storage:',
+    `  filesystem: { rootdirectory: ${join(folder, 'storage')} }`,
+    '  delete: { enabled: true }',
     `http: { addr: "${host}" }`,
   ];
   if (htpasswd !== undefined) {

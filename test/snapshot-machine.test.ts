@@ -101,7 +101,7 @@ test('incremental saves hold what changed, and any of a chain loads', async () =
 });
 
 // Goal: failures 11.
-test('a full save resets the log: an incremental one behind it holds later pages only', async () => {
+test('a full save resets the log: an incremental one after it holds later pages only', async () => {
   const source = countingMachine();
   const snapshots = snapshotsOf(source);
   source.vcpu.run(5_000);

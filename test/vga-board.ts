@@ -106,6 +106,7 @@ export class VGABoard {
   pixel(x: number, y: number): string {
     const { width, rgba } = this.renderer.frame;
     const at = (y * width + x) * 4;
-    return `#${[...rgba.subarray(at, at + 3)].map((part) => part.toString(16).padStart(2, '0')).join('')}`;
+    const parts = [...rgba.subarray(at, at + 3)];
+    return `#${parts.map((part) => part.toString(16).padStart(2, '0')).join('')}`;
   }
 }

@@ -38,7 +38,7 @@ export async function debianJob(
   }
   return {
     format: 'linux',
-    kernelPath: fetched.kernelPath,
+    kernelPath: fetched.kernelPath!,
     initrdPath,
     commandLine: guest.append,
     memoryBytes: guest.memoryBytes,

@@ -189,7 +189,7 @@ test('failure 39: a write to shadow RAM marks its page, whichever way it went; t
   }
 });
 
-test('SMRAM shows RAM behind the VGA window while it is open, and a lock closes it until reset', () => {
+test('SMRAM shows RAM behind the VGA window while open, and a lock closes it until reset', () => {
   const machine = createMachine();
   const read = () => machine.addressSpace.read(0xa_0000, 1);
   machine.pc.ram.bytes[0xa_0000] = 0x5a;
@@ -322,7 +322,7 @@ test('power management and SMBus registers are where their bases say', () => {
   expect(machine.ports.read(0x608, 4)).toBeLessThan(0x100_0000);
 });
 
-test('PCI pins reach the ISA interrupts that their routes name, shared until the last lets go', () => {
+test('PCI pins reach the ISA interrupts of their routes, shared until the last lets go', () => {
   const machine = createMachine();
   const { bus } = machine.pc.chipset;
   const { slave } = machine.pc.pics;
@@ -353,7 +353,7 @@ const configAccess = fc.record({
   value: fc.oneof(fc.nat({ max: 0xffff_ffff }), fc.constantFrom(0, 0xffff_ffff, 0x3333_3333)),
 });
 
-test('random writes to all configuration registers do no harm, and the machine resets whole', () => {
+test('random writes to all configuration registers do no harm; the machine resets whole', () => {
   const machine = createMachine();
   const fresh = machine.addressSpace.view.sections.map(({ start, sizeBytes }) => [
     start,
@@ -382,6 +382,42 @@ test('random writes to all configuration registers do no harm, and the machine r
   );
 });
 
+// Goal: failure 37. The chip is seen at two places, and switches while both are cached.
+test('failure 37: a flash chip is memory, or answers, at both its places at once', () => {
+  const changes: [number, number[]][] = [];
+  const image = createBIOS();
+  const machine = Machine.create({
+    memoryBytes: RAM_BYTES,
+    accelerator: scriptedAccelerator([() => ({ kind: 'halted' })]),
+    host: new FakeHost(),
+    firmware: {
+      flash: { image, onChange: (offset, bytes) => void changes.push([offset, [...bytes]]) },
+    },
+  });
+  const { addressSpace, memory } = machine;
+  const low = 0xf_0010;
+  const high = 0xffff_0010;
+  const offset = 0x3_0010;
+  const both = () => [addressSpace.read(low, 1), addressSpace.read(high, 1)];
+  expect(both()).toEqual([image[offset], image[offset]]);
+  addressSpace.write(low, 1, 0x70);
+  expect(both()).toEqual([0x80, 0x80]);
+  addressSpace.write(high, 1, 0x40);
+  memory.dirty.clear(0, memory.ramList.capacityBytes, DIRTY_MIGRATION);
+  addressSpace.write(high, 1, 0x00);
+  const block = memory.ramList.byId('system.flash0')!;
+  expect(memory.dirty.isDirty(block.ramOffset + offset, 1, DIRTY_MIGRATION)).toBe(true);
+  addressSpace.write(low, 1, 0xff);
+  expect(both()).toEqual([0, 0]);
+  expect(changes).toEqual([[offset, [0]]]);
+  // A write to the chip in read-array mode is a command, and changes no byte.
+  addressSpace.write(high + 1, 1, 0x00);
+  expect(addressSpace.read(high + 1, 1)).toBe(image[offset + 1]);
+  addressSpace.write(low, 1, 0x90);
+  machine.reset();
+  expect(both()).toEqual([0, 0]);
+});
+
 test('BIOS images of odd sizes, and firmware together with a kernel, are refused', () => {
   const create = (bios: Uint8Array, kernel?: Uint8Array) => () =>
     Machine.create({
@@ -393,7 +429,8 @@ test('BIOS images of odd sizes, and firmware together with a kernel, are refused
     });
   for (const length of [0, 1, 0x1_0001, 0x2_fff0, 17 * MIB])
     expect(create(new Uint8Array(length))).toThrow(
-      `Cannot boot BIOS: the image must be a multiple of 64 KiB and at most 16 MiB, it is ${length}`,
+      'Cannot boot BIOS: the image must be a multiple of 64 KiB and at most 16 MiB, ' +
+        `it is ${length}`,
     );
   expect(create(createBIOS(), new Uint8Array(1))).toThrow('firmware or a kernel, not both');
   expect(create(createBIOS())).not.toThrow();

@@ -88,7 +88,7 @@ test('random processor states come back bit for bit', async () => {
   );
 });
 
-test('another number of serial ports, a lost, an unknown or a newer section are refused', async () => {
+test('other serial ports, and a lost, an unknown or a newer section are refused', async () => {
   const bytes = await save(create());
   const sections = decodeSections(bytes);
   const target = create();

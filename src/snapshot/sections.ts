@@ -130,8 +130,8 @@ export function decodeSections(bytes: Uint8Array): LoadedSection[] {
 function encodeValues(section: StateSection): Uint8Array {
   if (section.values.size > FIELDS_MAX)
     throw new RangeError(
-      `Cannot save section "${sectionKey(section)}" as it must have at most ${FIELDS_MAX} fields: ` +
-        `it has ${section.values.size}`,
+      `Cannot save section "${sectionKey(section)}" as it must have at most ${FIELDS_MAX} ` +
+        `fields: it has ${section.values.size}`,
     );
   const builder = new ByteBuilder();
   builder.u16(section.values.size);

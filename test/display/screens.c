@@ -11,9 +11,15 @@ typedef unsigned int u32;
 __attribute__((section(".multiboot"), aligned(4), used)) static const u32 header[] = {
     MULTIBOOT_MAGIC, 0, -MULTIBOOT_MAGIC};
 
-static inline void out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port)); }
-static inline void out16(u16 port, u16 value) { __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port)); }
-static inline void out32(u16 port, u32 value) { __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port)); }
+static inline void out8(u16 port, u8 value) {
+  __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
+static inline void out16(u16 port, u16 value) {
+  __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port));
+}
+static inline void out32(u16 port, u32 value) {
+  __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
+}
 static inline u8 in8(u16 port) {
   u8 value;
   __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));

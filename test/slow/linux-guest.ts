@@ -57,7 +57,7 @@ export async function buildLinuxGuest(modules: readonly ModuleSpec[]): Promise<L
   const folder = mkdtempSync(join(tmpdir(), 'quire-linux-'));
   const initrdPath = join(folder, 'initrd');
   writeFileSync(initrdPath, buildInitramfs(busybox, order));
-  return { kernelPath: guest.kernelPath, initrdPath, folder };
+  return { kernelPath: guest.kernelPath!, initrdPath, folder };
 }
 
 /** Why `buildLinuxGuest` cannot work here, or the guest. */

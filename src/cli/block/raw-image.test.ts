@@ -75,7 +75,7 @@ test('what is written is read, is in the file after a flush, and in order', asyn
   expect(await read(image, 15, bytes)).toBe('EIO');
 });
 
-test('an image of odd length reads as zeros behind its end, and a write makes it whole', async () => {
+test('an image of odd length reads as zeros behind its end; a write makes it whole', async () => {
   const path = make('odd', pattern(700));
   const warnings: string[] = [];
   const image = keep(RawImage.open(path, { onWarning: (message) => warnings.push(message) }));
@@ -135,7 +135,8 @@ test('something that is no plain file is refused', () => {
 test('a full disk of the host is ENOSPC', async ({ skip }) => {
   const mount = join(folder, 'full');
   // A file system of its own: a user namespace needs no root.
-  const script = `mkdir "$1" && mount -t tmpfs -o size=64k none "$1" && exec node -e '${FILL}' "$1"`;
+  const mounted = 'mkdir "$1" && mount -t tmpfs -o size=64k none "$1"';
+  const script = `${mounted} && exec node -e '${FILL}' "$1"`;
   const result = spawnSync('unshare', ['-rm', 'sh', '-c', script, 'sh', mount], {
     encoding: 'utf8',
     env: { ...process.env, NODE_OPTIONS: '--import tsx' },

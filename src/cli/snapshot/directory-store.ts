@@ -300,7 +300,8 @@ export class DirectoryStore implements SnapshotStore {
   async #locked<T>(action: string, work: (lock: ProcessLock) => Promise<T>): Promise<T> {
     let lock: Awaited<ReturnType<typeof takeLock>>;
     try {
-      // A store that another tool made, or that was copied by its OCI parts, has none of our folders.
+      // A store that another tool made, or that was copied by its OCI parts, has
+      // none of our folders.
       await this.#files.makeFolders();
       lock = await takeLock(this.#files.at(OWN_FOLDER, 'lock'), this.#lockTimeoutMs);
     } catch (error) {

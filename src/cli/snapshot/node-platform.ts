@@ -50,7 +50,9 @@ async function codec(): Promise<Codec> {
   };
 }
 
-/** Zstandard, RFC 8878. A frame must state its size: what it says is checked before it is undone. */
+/**
+ * Zstandard, RFC 8878. A frame must state its size: what it says is checked before it is undone.
+ */
 export const ZSTD: Compression = {
   suffix: 'zstd',
   compress(bytes) {

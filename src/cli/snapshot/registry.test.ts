@@ -225,7 +225,7 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
     expect(await other.has(pages[0]!)).toBe(false);
   });
 
-  test('a token is fetched from where the challenge says, with credentials of that host', async () => {
+  test('a token is fetched from where the challenge says, by the credentials of the host', async () => {
     const store = await newStore();
     await saveFull(store, NODE_PLATFORM, 'a', RAM);
     const asked: string[] = [];
@@ -263,7 +263,7 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
     await expect(pull(store, 'a', from, { env })).rejects.toThrow(/"manifests\/v1".*answered 404/);
   });
 
-  test('Basic credentials come from the Docker config; without them it says what to do', async () => {
+  test('Basic credentials come from the Docker config, or it says what to do', async () => {
     const secured = await startRegistry(HTPASSWD);
     try {
       const store = await newStore();
