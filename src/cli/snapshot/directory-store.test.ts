@@ -108,6 +108,12 @@ test('each file is synced before it gets its name, and the blobs before the inde
   const renames = steps.map(nameOf).filter((name) => name.startsWith('rename'));
   expect(renames).toEqual([...new Array(6).fill('rename blob'), 'rename index.json']);
   expect(steps.filter(({ step }) => step === 'sync')).toHaveLength(7);
+  for (const [i, { step }] of steps.entries()) {
+    if (step !== 'rename') continue;
+    const before = steps.slice(0, i);
+    const countOf = (kind: StoreStep) => before.filter((one) => one.step === kind).length;
+    expect(countOf('sync')).toBeGreaterThan(countOf('rename'));
+  }
   const end = steps.slice(-5).map(nameOf);
   expect(end).toEqual(['write', 'sync', 'rename index.json', 'sync-folder', 'remove']);
   expect(steps.slice(-7, -6)).toEqual([
@@ -195,6 +201,22 @@ test('gc is refused while a writer is open, in this process or another', async (
   await writer.close();
   await writer.close();
   await other.gc();
+});
+
+test('a manifest whose blob is not there gets no tag', async () => {
+  const path = folder();
+  const store = await DirectoryStore.open(path);
+  await saveFull(store, NODE_PLATFORM, 'a', RAM_A);
+  const manifest = await store.getBlob(await store.resolve('a'));
+  const { pages } = (await SnapshotReader.open(store, NODE_PLATFORM, 'a')).manifest;
+  rmSync(join(path, 'blobs', 'sha256', pages[0]!.digest.slice(7)));
+  const writer = await store.openWriter();
+  await expect(writer.putManifest('b', manifest)).rejects.toMatchObject({
+    code: 'MISSING_BLOB',
+    subject: pages[0]!.digest,
+  });
+  await writer.close();
+  expect((await store.list()).map(({ tag }) => tag)).toEqual(['a']);
 });
 
 // A damaged manifest hides what it needs, so nothing may go.
