@@ -61,6 +61,7 @@ test('a target is told to the driver, whose answer is what there is', () => {
   // The driver does not choose the target.
   balloon.writeConfig(0, 77);
   expect(config().getUint32(0, true)).toBe(5);
+  expect(balloon.actualBytes).toBe(MIB - 5 * 4096);
   balloon.setTargetBytes(MIB - 5 * 4096);
   expect(device.state.isr).toBe(0);
 });

@@ -182,6 +182,7 @@ for (const [name, result, make] of FAILING)
 
 test.each(['EIO', 'ENOSPC'] as const)('%s of the host is an I/O error of the guest', (error) => {
   medium.error = error;
+  it.space.write(DATA, 4, 0x5555_5555);
   const all = [
     ask(OUT, 0, [piece(DATA, 512, false)]),
     ask(IN, 0, [piece(DATA, 512, true)]),
@@ -190,6 +191,7 @@ test.each(['EIO', 'ENOSPC'] as const)('%s of the host is an I/O error of the gue
   // Nothing of what the device may write was written, but a status that comes first.
   expect(go()).toEqual([1, 0, 1]);
   expect(all.map((at) => it.space.read(at, 1))).toEqual([1, 1, 1]);
+  expect(it.space.read(DATA, 4)).toBe(0x5555_5555);
 });
 
 test('a read-only medium says so and refuses writes', () => {
@@ -308,6 +310,23 @@ test.each([0, 1, 2, 3, 4, 5, 6])('a device saved at step %i goes on in another m
   otherMedium.inner.read(0, back, () => {});
   expect(texts.map((_, i) => back[512 * i])).toEqual([1, 2, 3]);
   expect(other.device.queues[0]!.state.inFlight).toEqual([]);
+});
+
+// Goal: a snapshot loaded into the machine that runs must not be written to by what it asked since.
+test('requests made after the state that is restored are forgotten', () => {
+  const sections = it.device.savables.map((one) => one.save());
+  const ram = it.ram.bytes.slice();
+  medium.isHeld = true;
+  medium.inner.write(0, new Uint8Array(512).fill(7), () => {});
+  ask(IN, 0, [piece(DATA, 512, true)]);
+  go();
+  it.ram.bytes.set(ram);
+  for (const [i, one] of it.device.savables.entries()) one.restore(sections[i]!);
+  it.device.onRestored();
+  medium.release();
+  it.clock.advance(1000);
+  expect(it.ram.bytes.every((byte, i) => byte === ram[i])).toBe(true);
+  expect(it.drive.pendingCount).toBe(0);
 });
 
 // Goal (failure 9): what the device writes is dirty for every client, and drops code.

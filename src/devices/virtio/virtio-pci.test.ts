@@ -196,6 +196,11 @@ test('registers can be reached through configuration space', () => {
   select(common('driver_feature').offset, 4);
   it.writeConfig(at + 16, 4, 1 << 9);
   expect(it.device.state.driverFeatures[0]).toBe(1 << 9);
+  // A register is written once, when all of its bytes are there: 0x101 does not enable a queue.
+  select(common('queue_enable').offset, 2);
+  expect(it.readConfig(at + 16, 2)).toBe(0);
+  it.writeConfig(at + 16, 2, 0x0101);
+  expect(read('queue_enable')).toBe(0);
   // What points nowhere reads as zeros and writes nothing.
   for (const [offset, size] of [
     [VIRTIO_MODERN_BYTES, 4],
