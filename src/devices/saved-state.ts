@@ -74,13 +74,20 @@ export class StateSchema<S extends { [K in keyof S]: StateValue }> {
   readonly name: string;
   readonly version: number;
   readonly fields: FieldsOf<S>;
+  readonly #saved: readonly (readonly [keyof S & string, SavedField])[];
+  /** Sections that were found right: they are not looked at again, and never change. */
+  readonly #checked = new WeakSet<SavedSection>();
 
   constructor(name: string, version: number, fields: FieldsOf<S>) {
     this.name = name;
     this.version = version;
     this.fields = fields;
+    const entries = Object.entries(fields) as [keyof S & string, SavedField | ExcusedField][];
+    this.#saved = entries.filter(
+      (entry): entry is [keyof S & string, SavedField] => 'id' in entry[1],
+    );
     const names = new Map<number, string>();
-    for (const [key, field] of this.#saved()) {
+    for (const [key, field] of this.#saved) {
       const other = names.get(field.id);
       if (other !== undefined)
         throw new RangeError(
@@ -98,7 +105,7 @@ export class StateSchema<S extends { [K in keyof S]: StateValue }> {
   /** A copy of the declared fields of `state`. */
   save(state: S): SavedSection {
     const values = new Map<number, SavedValue>();
-    for (const [key, field] of this.#saved()) {
+    for (const [key, field] of this.#saved) {
       const value = state[key];
       values.set(
         field.id,
@@ -115,7 +122,7 @@ export class StateSchema<S extends { [K in keyof S]: StateValue }> {
    */
   restore(section: SavedSection, state: S): void {
     this.#check(section);
-    for (const [key, field] of this.#saved()) {
+    for (const [key, field] of this.#saved) {
       const value = section.values.get(field.id);
       if (value === undefined) continue;
       if (typeof value === 'number' || typeof value === 'boolean') {
@@ -135,13 +142,8 @@ export class StateSchema<S extends { [K in keyof S]: StateValue }> {
     return Object.keys(state).filter((key) => !(key in this.fields));
   }
 
-  #saved(): [keyof S & string, SavedField][] {
-    return (Object.entries(this.fields) as [keyof S & string, SavedField | ExcusedField][]).filter(
-      (entry): entry is [keyof S & string, SavedField] => 'id' in entry[1],
-    );
-  }
-
   #check(section: SavedSection): void {
+    if (this.#checked.has(section)) return;
     const fail = (code: SavedStateErrorCode, detail: string): never => {
       throw new SavedStateError(code, this.name, detail);
     };
@@ -152,7 +154,7 @@ export class StateSchema<S extends { [K in keyof S]: StateValue }> {
         `version must be at most ${this.version}, the section has ${section.version}`,
       );
     const known = new Set<number>();
-    for (const [key, field] of this.#saved()) {
+    for (const [key, field] of this.#saved) {
       known.add(field.id);
       const value = section.values.get(field.id);
       if (value === undefined) {
@@ -166,6 +168,7 @@ export class StateSchema<S extends { [K in keyof S]: StateValue }> {
     for (const id of section.values.keys()) {
       if (!known.has(id)) fail('UNKNOWN_FIELD', `field number ${id} is not known`);
     }
+    this.#checked.add(section);
   }
 }
 

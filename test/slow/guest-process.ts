@@ -80,8 +80,8 @@ export class GuestProcess {
     return this.#exited;
   }
 
-  async close(): Promise<void> {
-    if (!this.#isOver) this.#child.kill('SIGTERM');
+  async close(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    if (!this.#isOver) this.#child.kill(signal);
     await this.#exited;
   }
 
