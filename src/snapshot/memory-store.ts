@@ -25,6 +25,7 @@ import {
 
 const PIECE_BYTES = 2 ** 20;
 
+/** A store in memory, gone with its program: for tests, and for snapshots that only go back. */
 export class MemoryStore implements SnapshotStore {
   /** For tests, which break what is in it. */
   readonly blobs = new Map<Digest, Uint8Array>();

@@ -225,7 +225,7 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
     expect(await other.has(pages[0]!)).toBe(false);
   });
 
-  test('a token is fetched from where the challenge says, by the credentials of the host', async () => {
+  test('a token is fetched from where the challenge says, by its credentials', async () => {
     const store = await newStore();
     await saveFull(store, NODE_PLATFORM, 'a', RAM);
     const asked: string[] = [];
