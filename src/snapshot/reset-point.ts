@@ -1,6 +1,6 @@
 // A state to which a machine returns over and over, within one process: for those who run a million
-// inputs from one state. Nothing is copied when it is made; each page is copied just before its first
-// write, and a return copies back only what changed since the last one.
+// inputs from one state. Nothing is copied when it is made; each page is copied just before its
+// first write, and a return copies back only what changed since the last one.
 
 import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
