@@ -136,3 +136,33 @@ test('every option of the table is known by every name', () => {
         option.argument === undefined ? /What is to run/ : /needs a value/,
       );
 });
+
+test('media need firmware, and get it; a kernel does without', () => {
+  expect(parseRunConfig(['--cdrom', 'a.iso']).firmware).toEqual({});
+  expect(parseRunConfig(['--bios', 'b', '--vgabios', 'none']).firmware).toEqual({
+    biosPath: 'b',
+    vgaBIOSPath: 'none',
+  });
+  expect(parseRunConfig(['--kernel', 'k', '--cdrom', 'a.iso']).firmware).toBeUndefined();
+  expect(parseRunConfig(['--guest', 'ipxe']).firmware).toEqual({});
+  for (const [args, message] of [
+    [['--kernel', 'k', '--bios', 'b'], 'Option "--bios" is for machines that start from media'],
+    [['--bios', 'b', '--pflash', 'f'], 'are for the same place: give one'],
+    [['--cdrom', 'a.iso', '--append', 'x'], 'are for a kernel'],
+    [['--bios', 'b', '--debugcon', 'x'], 'Option "--debugcon" must be stdio, file:PATH or none'],
+  ] as const)
+    expect(() => parseRunConfig(args)).toThrow(message);
+});
+
+test('--serial may be given for each of four ports, one of them the terminal', () => {
+  const serials = (...texts: string[]) =>
+    parseRunConfig(['-kernel', 'k', ...texts.flatMap((text) => ['--serial', text])]).serials;
+  expect(serials()).toEqual([{ kind: 'stdio' }]);
+  expect(serials('none', 'stdio', 'file:x')).toEqual([
+    { kind: 'none' },
+    { kind: 'stdio' },
+    { kind: 'file', path: 'x' },
+  ]);
+  expect(() => serials('stdio', 'stdio')).toThrow('stdio for one port only');
+  expect(() => serials('none', 'none', 'none', 'none', 'none')).toThrow('may be given 4 times');
+});

@@ -246,3 +246,23 @@ test('serial output goes to a file, byte for byte', async () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+test('each serial port has its target, and the debug console one of its own', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'quire-test-'));
+  try {
+    const paths = ['com2', 'log'].map((name) => join(folder, name));
+    const session = start(
+      ...['--serial', 'stdio', '--serial', `file:${paths[0]}`, '--debugcon', `file:${paths[1]}`],
+      ...['--exit-on', 'the end'],
+    );
+    session.machine.say('to COM1');
+    session.machine.say('to COM2', 1);
+    session.machine.log('a log: the end');
+    expect(await session.code).toBe(EXIT_OK);
+    expect(session.output()).toBe('to COM1');
+    expect(readFileSync(paths[0]!, 'utf8')).toBe('to COM2');
+    expect(readFileSync(paths[1]!, 'utf8')).toBe('a log: the end');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
