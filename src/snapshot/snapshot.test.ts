@@ -19,7 +19,7 @@ import { digestOf } from './digest.ts';
 import { BLOB_PAGES_MAX } from './limits.ts';
 import { decodeManifest, encodeManifest } from './manifest.ts';
 import { MemoryStore } from './memory-store.ts';
-import { encodePageIndex } from './page-index.ts';
+import { decodePageIndex, encodePageIndex, type PageIndex } from './page-index.ts';
 import {
   decodeSections,
   encodeSections,
@@ -288,6 +288,31 @@ test('a decompression bomb is refused before it is undone', async () => {
   await writer.close();
   const bad = await open(store, 'bomb');
   await expect(bad.readBlob(0)).rejects.toThrow(/must state 12288 bytes, it states 67108864/);
+});
+
+test('a page index that lies about a run, a block or a blob is refused, saying which', () => {
+  const blobs = [
+    { digest: `sha256:${'1'.repeat(64)}` as const, pageCount: 2 },
+    { digest: `sha256:${'2'.repeat(64)}` as const, pageCount: 1 },
+  ];
+  const blocks = [{ id: 'ram', sizeBytes: 4 * PAGE }];
+  const run = { blockIndex: 0, firstPage: 1, pageCount: 2, blobIndex: 0, blobPage: 0 };
+  const decode = (change: Partial<PageIndex>) => () =>
+    decodePageIndex(encodePageIndex({ blobs, blocks, runs: [run], ...change }));
+  expect(decode({})).not.toThrow(); // The control.
+  expect(decode({ runs: [{ ...run, blobPage: 1 }] })).toThrow(/run 0 must lie in blob/);
+  expect(decode({ runs: [{ ...run, blobIndex: 2 }] })).toThrow(/run 0 is in blob 2, there are 2/);
+  expect(decode({ runs: [{ ...run, blockIndex: 1 }] })).toThrow(/run 0 is of block 1/);
+  expect(decode({ runs: [{ ...run, firstPage: 3 }] })).toThrow(/run 0 must lie in block "ram"/);
+  expect(decode({ runs: [{ ...run, firstPage: 0xffff_ffff }] })).toThrow(/must lie in block/);
+  expect(decode({ runs: [{ ...run, pageCount: 0 }] })).toThrow(/must lie in block/);
+  const second = { ...run, firstPage: 2, pageCount: 1 };
+  expect(decode({ runs: [run, second] })).toThrow(/run 1 must start behind the run before it/);
+  expect(decode({ blobs: [blobs[0]!, blobs[0]!] })).toThrow(/is there twice/);
+  expect(decode({ blobs: [{ ...blobs[0]!, pageCount: 257 }] })).toThrow(/1 to 256 pages, got 257/);
+  expect(decode({ blocks: [blocks[0]!, blocks[0]!] })).toThrow(/block "ram" is there twice/);
+  expect(decode({ blocks: [{ id: 'ram', sizeBytes: PAGE + 1 }] })).toThrow(/whole pages/);
+  expect(decode({ blocks: [{ id: 'ram', sizeBytes: 2 ** 40 }] })).toThrow(/at most/);
 });
 
 test('a manifest of a newer format, and one of something else, are refused by name', async () => {
