@@ -29,7 +29,6 @@ import {
   KIND_SEGMENTED16,
   PAGE_RECORDS_BYTES,
   RECORD_BYTES,
-  RECORD_MARKS,
   RECORD_SHIFT,
 } from './record.ts';
 
@@ -302,13 +301,11 @@ export class CodeCache {
       if ((lines & (1 << line)) === 0) continue;
       this.#u32.fill(0, start + line * LINE_WORDS, start + (line + 1) * LINE_WORDS);
     }
-    const marks = start + (RECORD_MARKS >>> 2);
-    this.#u32.fill(0, marks, marks + (PAGE_BYTES >>> 2));
     this.#lines[slot] = 0;
   }
 
   #writeLeave(slot: number): void {
-    const at = this.#base + slot * PAGE_RECORDS_BYTES + RECORD_MARKS - RECORD_BYTES;
+    const at = this.#base + (slot + 1) * PAGE_RECORDS_BYTES - RECORD_BYTES;
     this.#u16[at >>> 1] = HANDLER_LEAVE;
   }
 

@@ -26,7 +26,7 @@ function prepare(): Engine {
   return { decoder, interpreter, module: new WebAssembly.Module(interpreter.bytes) };
 }
 
-/** `--accel software`: the interpreter. */
+/** `--accel software`: the interpreter alone. */
 export const softwareAccelerator: Accelerator = {
   name: 'software',
   reservedBytes: Math.ceil(CODE_CACHE_BYTES / WASM_PAGE_BYTES) * WASM_PAGE_BYTES,
@@ -42,5 +42,16 @@ export const softwareAccelerator: Accelerator = {
         return new WebAssembly.Instance(module, imports).exports;
       },
     });
+  },
+};
+
+/** `--accel software,translator=on`: hot code is translated to WebAssembly; still experimental. */
+export const translatingAccelerator: Accelerator = {
+  ...softwareAccelerator,
+  name: 'software,translator=on',
+  createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
+    const vcpu = softwareAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
+    vcpu.isTranslating = true;
+    return vcpu;
   },
 };

@@ -38,7 +38,6 @@ import {
   CODE_ROW_COUNT,
   CODE_ROWS,
   RECORD_HANDLER,
-  RECORD_MARKS,
   RECORD_SHIFT,
 } from './record.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
@@ -99,6 +98,17 @@ export class InterpreterContext {
       const signature = { params: new Array<typeof I>(count).fill(I), results: [I] };
       this.#methods.set(name, module.importFunction('system', name, signature));
     }
+    // Units call these, not the imports: a WebAssembly function is cheap to import, one of
+    // TypeScript costs a wrapper in each unit.
+    for (const name of slowNames) {
+      const forward = module.function(`forward ${name}`, SLOW_SIGNATURES[name], (f) => {
+        f.returnCall(
+          this.slow[name],
+          ...SLOW_SIGNATURES[name].params.map((_, index) => f.param(index)),
+        );
+      });
+      module.exportFunction(`slow ${name}`, forward);
+    }
     const handler = { params: [I, I], results: [] };
     this.stop = module.function('stop', { params: [I], results: [] }, (f) => {
       storeState(f, EIP, eipOf(f.param(0)));
@@ -128,20 +138,17 @@ export class InterpreterContext {
     });
     this.jump = module.declare('jump', handler);
     this.lookUp = module.declare('lookUp', handler);
-    const lookUpTarget = module.declare('lookUpTarget', handler);
     this.afterSystem = module.function('afterSystem', handler, (f) => this.#afterSystem(f));
     module.define(this.jump, (f) => {
       const [eip, fuel] = [f.param(0), f.param(1)];
       const inPage = f.let(eip.sub(loadState(PAGE_EIP)));
       f.if(inPage.ltU(PAGE_BYTES), () => {
         const records = f.let(loadState(PAGE_RECORDS));
-        f.store('i32_8', records.add(inPage), i32(1), RECORD_MARKS);
         dispatch(this, f, f.let(inPage.shl(RECORD_SHIFT).add(records)), fuel);
       });
-      f.returnCall(lookUpTarget, eip, fuel);
+      f.returnCall(this.lookUp, eip, fuel);
     });
-    module.define(this.lookUp, (f) => this.#lookUp(f, this.lookUp, false));
-    module.define(lookUpTarget, (f) => this.#lookUp(f, lookUpTarget, true));
+    module.define(this.lookUp, (f) => this.#lookUp(f));
     module.exportFunction('jump', this.jump);
   }
 
@@ -183,8 +190,7 @@ export class InterpreterContext {
     storeState(f, FUEL, left);
   }
 
-  /** @param isTarget whether EIP is one that code jumps to: it is marked for the translator */
-  #lookUp(f: FunctionBuilder, self: FunctionReference, isTarget: boolean): void {
+  #lookUp(f: FunctionBuilder): void {
     const [eip, fuel] = [f.param(0), f.param(1)];
     f.if(fuel.eqz(), () => {
       storeState(f, EIP, eip);
@@ -210,12 +216,11 @@ export class InterpreterContext {
       storeState(f, PAGE_RECORDS, records);
       storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));
       const inPage = f.let(linear.and(PAGE_BYTES - 1));
-      if (isTarget) f.store('i32_8', records.add(inPage), i32(1), RECORD_MARKS);
       dispatch(this, f, f.let(records.add(inPage.shl(RECORD_SHIFT))), fuel);
     });
     storeState(f, EIP, eip);
     const found = f.call(this.slow.findCode);
-    f.if(found.eqz(), () => f.returnCall(self, eip, fuel));
+    f.if(found.eqz(), () => f.returnCall(this.lookUp, eip, fuel));
     f.if(found.eq(1), () => {
       storeState(f, FUEL, fuel.add(loadState(FUEL_HELD)));
       f.return();

@@ -19,10 +19,8 @@ export const RECORD_DISPLACEMENT = 8;
 export const RECORD_IMMEDIATE = 12;
 export const RECORD_BYTES = 16;
 export const RECORD_SHIFT = 4;
-/** Behind the records, and the one that leaves the page: a byte for each offset jumped to. */
-export const RECORD_MARKS = 4097 * RECORD_BYTES;
-/** All of one page. */
-export const PAGE_RECORDS_BYTES = RECORD_MARKS + 4096;
+/** Records of one page, and the one that leaves it. */
+export const PAGE_RECORDS_BYTES = 4097 * RECORD_BYTES;
 
 /** Which variant of a row a record needs: how its ModRM operand, or its branch, is addressed. */
 export const KIND_REGISTER = 0;

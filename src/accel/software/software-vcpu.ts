@@ -129,7 +129,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       codePages: memory.codePages,
       interpreter: options.interpreter,
       table,
-      imports: { env, slow, engine },
+      imports: { env, engine },
     });
     this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, ISOLATED_RECORDS >> 2);
     this.reset();

@@ -6,7 +6,7 @@ import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { HandlerMeaning, InterpreterModule } from './interpreter-module.ts';
-import { RECORD_BYTES, RECORD_MARKS, RECORD_SHIFT } from './record.ts';
+import { RECORD_BYTES, RECORD_SHIFT } from './record.ts';
 import { buildUnit, mustDefer } from './unit-module.ts';
 import { findRegion, type PageReader, type UnitInstruction } from './unit-region.ts';
 
@@ -14,11 +14,9 @@ const PAGE_BYTES = 4096;
 /** Entries of all units together. */
 export const UNIT_ENTRIES_MAX = 40_000;
 /** Samples in a page before code of it is translated. */
-const HEAT_MIN = 8;
+const HEAT_MIN = 24;
 /** A page whose units were taken back this often stays with the interpreter. */
 const REWRITES_MAX = 16;
-/** Marked offsets that are taken along as roots, those nearest to the sample first. */
-const ROOTS_MAX = 12;
 
 interface Unit {
   readonly slot: number;
@@ -61,7 +59,7 @@ export class Translator {
     readonly codePages: CodePages;
     readonly interpreter: InterpreterModule;
     readonly table: WebAssembly.Table;
-    /** What units import: env, slow, engine. */
+    /** What units import: env and engine. */
     readonly imports: object;
   }) {
     this.#state = options.state;
@@ -121,7 +119,7 @@ export class Translator {
       instructionAt: (offset) => this.#instructionAt(records, offset),
       isDeferred: (instruction) => this.#isDeferred(instruction),
     };
-    const region = findRegion(reader, this.#roots(page, records, sampled));
+    const region = findRegion(reader, sampled);
     if (region.blocks.length === 0 || this.#freeStubs.length < region.blocks.length) return;
     let exports: Readonly<Record<string, unknown>>;
     const startMs = Date.now();
@@ -155,17 +153,6 @@ export class Translator {
     }
     page.units.add({ slot, stubs, entries, ranges });
     this.counters.units++;
-  }
-
-  /** The sampled offset, and marked ones near it that no unit holds yet. */
-  #roots(page: PageHeat, records: number, sampled: number): number[] {
-    const marks: number[] = [];
-    for (let offset = 0; offset < PAGE_BYTES; offset++) {
-      const isMarked = this.#u8[records + RECORD_MARKS + offset] !== 0;
-      if (isMarked && offset !== sampled && page.covered[offset] === 0) marks.push(offset);
-    }
-    marks.sort((a, b) => Math.abs(a - sampled) - Math.abs(b - sampled));
-    return [sampled, ...marks.slice(0, ROOTS_MAX)];
   }
 
   #instructionAt(records: number, offset: number): UnitInstruction | undefined {

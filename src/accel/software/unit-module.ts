@@ -2,7 +2,13 @@
 // each entry, with the signature of a handler, that enters at its block.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
-import { FunctionBuilder, type FunctionReference, i32, ModuleBuilder } from '../../wasm/index.ts';
+import {
+  FunctionBuilder,
+  type FunctionReference,
+  i32,
+  ModuleBuilder,
+  type Signature,
+} from '../../wasm/index.ts';
 import { EngineEmitter } from './engine-emitter.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { UnitFrame, type UnitTargets } from './unit-frame.ts';
@@ -12,28 +18,29 @@ import { Deferred, UnitSite } from './unit-site.ts';
 const I = 'i32' as const;
 
 function importTargets(module: ModuleBuilder): UnitTargets {
-  const shared = new Map<string, FunctionReference>();
+  const known = new Map<string, FunctionReference>();
   const handlerType = module.type({ params: [I, I], results: [] });
-  const slow = new Map<string, FunctionReference>();
-  const slowNames = Object.keys(SLOW_SIGNATURES) as (keyof SlowPaths)[];
-  for (const name of slowNames) {
-    slow.set(name, module.importFunction('slow', name, SLOW_SIGNATURES[name]));
-  }
   return {
-    slow: Object.fromEntries(slow) as unknown as UnitTargets['slow'],
-    jump: module.importFunction('engine', 'jump', handlerType.signature),
+    // Each import costs time when the unit is instantiated: only what it uses.
+    slow: new Proxy({} as UnitTargets['slow'], {
+      get: (_, name: keyof SlowPaths) => imported(`slow ${name}`, SLOW_SIGNATURES[name]),
+    }),
+    jump: imported('jump', handlerType.signature),
     handlerType,
     shared(piece: SharedFunction): FunctionReference {
-      let known = shared.get(piece.name);
-      if (!known) {
-        const results = piece.result ? [piece.result] : [];
-        const signature = { params: piece.params, results };
-        known = module.importFunction('engine', `shared ${piece.name}`, signature);
-        shared.set(piece.name, known);
-      }
-      return known;
+      const results = piece.result ? [piece.result] : [];
+      return imported(`shared ${piece.name}`, { params: piece.params, results });
     },
   };
+
+  function imported(name: string, signature: Signature): FunctionReference {
+    let reference = known.get(name);
+    if (!reference) {
+      reference = module.importFunction('engine', name, signature);
+      known.set(name, reference);
+    }
+    return reference;
+  }
 }
 
 /** The module's bytes; it exports `e0`, `e1` … for the starts of the region's blocks. */

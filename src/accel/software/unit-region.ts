@@ -5,7 +5,7 @@ import type { HandlerMeaning } from './interpreter-module.ts';
 import { KIND_PAGE_BRANCH } from './record.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
-const INSTRUCTIONS_MAX = 200;
+const INSTRUCTIONS_MAX = 64;
 const PAGE_BYTES = 4096;
 
 /** One instruction of the page, as its record says. */
@@ -58,11 +58,11 @@ export function pageTarget(instruction: UnitInstruction): number {
   return instruction.offset + (instruction.immediate >> 4);
 }
 
-/** @param roots offsets where control comes in from outside */
-export function findRegion(reader: PageReader, roots: readonly number[]): UnitRegion {
+/** @param root offset where hot code was seen: the walk starts there */
+export function findRegion(reader: PageReader, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
   const leaders = new Set<number>();
-  const queue = [...roots];
+  const queue = [root];
   while (queue.length > 0 && found.size < INSTRUCTIONS_MAX) {
     const start = queue.shift()!;
     leaders.add(start);
