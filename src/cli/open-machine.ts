@@ -1,6 +1,6 @@
 // From a command line to a machine, and the machine as a session and its monitor see it.
 
-import { softwareAccelerator } from '../accel/software/index.ts';
+import { softwareAccelerator, translatingAccelerator } from '../accel/software/index.ts';
 import { ACCESS_READ, PageWalk } from '../cpu/page-walk.ts';
 import type { Accelerator } from '../cpu/vcpu.ts';
 import type { FirmwareConfig } from '../machine/firmware.ts';
@@ -30,6 +30,7 @@ export interface BootFiles {
 
 const ACCELERATOR_BY_NAME: Readonly<Record<(typeof ACCELERATORS)[number], Accelerator>> = {
   software: softwareAccelerator,
+  'software,translator=on': translatingAccelerator,
 };
 
 const CR0_PG = 0x8000_0000;
@@ -137,7 +138,8 @@ export function openMachine(
   const snapshots = new MachineStore(machine, config.snapshots.folder);
   return {
     monitorTarget: (quit) => monitorTarget(machine, config, snapshots, onWarning, quit),
-    loadSnapshot: async (tag, onFraction) => void (await snapshots.load(tag, onFraction)),
+    loadSnapshot: async (tag, onFraction) =>
+      void (await snapshots.load(tag, onFraction, config.snapshots.isLazy, onWarning)),
     start(onSerial, onDebug, onEnd) {
       machine.onSerial = onSerial;
       machine.onDebug = onDebug;

@@ -22,7 +22,7 @@ import { parseChoice, parseMemorySize, parsePattern, parseSeconds } from './valu
 const MIB = 2 ** 20;
 const MEMORY_BYTES_DEFAULT = 128 * MIB;
 
-export const ACCELERATORS = ['software'] as const;
+export const ACCELERATORS = ['software', 'software,translator=on'] as const;
 
 export const RUN_OPTIONS: readonly Option[] = [
   {
