@@ -10,6 +10,7 @@ export const SNAPSHOT_OPTIONS: readonly Option[] = [
     argument: 'TAG',
     summary: 'Go on from a snapshot; other options say the same machine again',
   },
+  { names: ['lazy'], summary: 'Run at once, and load RAM as the guest touches it' },
   {
     names: ['snapshots'],
     argument: 'FOLDER',
@@ -20,6 +21,7 @@ export const SNAPSHOT_OPTIONS: readonly Option[] = [
 export interface SnapshotConfig {
   readonly folder: string;
   readonly loadTag?: string;
+  readonly isLazy: boolean;
 }
 
 /** @throws {UsageError} if a value makes no sense */
@@ -27,5 +29,8 @@ export function parseSnapshots(values: ReadonlyMap<string, string>): SnapshotCon
   const folder = values.get('snapshots') ?? snapshotFolder();
   if (folder === '') throw new UsageError('Option "--snapshots" must name a folder, got ""');
   const loadTag = values.get('loadvm');
-  return loadTag === undefined ? { folder } : { folder, loadTag };
+  const isLazy = values.has('lazy');
+  if (isLazy && loadTag === undefined)
+    throw new UsageError('Option "--lazy" is for "--loadvm": say which snapshot');
+  return loadTag === undefined ? { folder, isLazy } : { folder, loadTag, isLazy };
 }

@@ -138,6 +138,8 @@ export class AddressSpace {
     }
     if (section.kind === IO) return section.io!.read(section.offsetInRegion + at, sizeBytes);
     const ramOffset = section.ramOffset + at;
+    const { missing } = this.ramList!;
+    if (missing !== undefined) missing.claim(ramOffset, sizeBytes);
     if (sizeBytes === 4) return this.#ram.getUint32(ramOffset, true);
     if (sizeBytes === 1) return this.#ram.getUint8(ramOffset);
     return this.#ram.getUint16(ramOffset, true);
@@ -163,6 +165,8 @@ export class AddressSpace {
     }
     if (section.kind === RAM) {
       const ramOffset = section.ramOffset + at;
+      const { missing } = this.ramList!;
+      if (missing !== undefined) missing.claim(ramOffset, sizeBytes);
       this.ramWrites?.before(ramOffset, sizeBytes);
       if (sizeBytes === 4) this.#ram.setUint32(ramOffset, value, true);
       else if (sizeBytes === 1) this.#ram.setUint8(ramOffset, value);
@@ -204,6 +208,7 @@ export class AddressSpace {
         this.#readRun(gpa + done, out, done, size);
       } else {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
+        this.ramList!.ensure(ramOffset, size);
         out.set(this.ramList!.bytes.subarray(ramOffset, ramOffset + size), done);
       }
       done += size;
@@ -217,6 +222,7 @@ export class AddressSpace {
       const size = this.#runBytes(section, gpa + done, bytes.length - done);
       if (section.kind === RAM) {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
+        this.ramList!.ensure(ramOffset, size);
         this.ramWrites?.before(ramOffset, size);
         this.ramList!.bytes.set(bytes.subarray(done, done + size), ramOffset);
         this.ramWrites?.note(ramOffset, size);
@@ -233,6 +239,7 @@ export class AddressSpace {
       const size = this.#runBytes(section, gpa + done, bytes.length - done);
       if (section.ramOffset >= 0) {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
+        this.ramList!.ensure(ramOffset, size);
         this.ramWrites?.before(ramOffset, size);
         this.ramList!.bytes.set(bytes.subarray(done, done + size), ramOffset);
         this.ramWrites?.note(ramOffset, size);
@@ -244,7 +251,10 @@ export class AddressSpace {
   /** RAM offset from which a read of `gpa` comes (RAM, ROM, ROMD), or −1. For fetching code. */
   ramOffsetOf(gpa: number): number {
     const section = this.find(gpa);
-    return section.ramOffset < 0 ? -1 : section.ramOffset + (gpa - section.start);
+    if (section.ramOffset < 0) return -1;
+    const ramOffset = section.ramOffset + (gpa - section.start);
+    this.ramList!.missing?.claim(ramOffset, 1);
+    return ramOffset;
   }
 
   kindOf(gpa: number): AddressKind {

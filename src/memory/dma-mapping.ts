@@ -83,6 +83,7 @@ function makeSegment(
     const at = gpa - section.start;
     const ramOffset = section.ramOffset + at;
     const size = Math.min(restBytes, section.sizeBytes - at);
+    space.ramList!.ensure(ramOffset, size);
     if (isForWrite) space.ramWrites?.before(ramOffset, size);
     return { gpa, ramOffset, bytes: space.ramList!.bytes.subarray(ramOffset, ramOffset + size) };
   }

@@ -5,6 +5,7 @@ import { hex } from '../base/hex.ts';
 import { isPageAligned, PAGE_SIZE, roundUpToPage } from '../base/pages.ts';
 import { rangeContains } from '../base/ranges.ts';
 import { MemoryError } from './errors.ts';
+import type { MissingPages } from './missing-pages.ts';
 import { RAMBlock } from './ram-block.ts';
 
 /** Longest id of a block, as a snapshot stores it. */
@@ -43,6 +44,9 @@ export class RAMList {
   readonly bytes: Uint8Array;
   /** The whole space, for accesses wider than a byte. */
   readonly dataView: DataView;
+
+  /** Pages that are to be fetched before anybody sees them, if there are any. */
+  missing: MissingPages | undefined;
 
   /** From biggest to smallest: most lookups end at the first. */
   readonly #blocks: RAMBlock[] = [];
@@ -156,6 +160,11 @@ export class RAMList {
     if (this.#lastHit === block) this.#lastHit = undefined;
   }
 
+  /** Has the bytes of a range there, for those who read `bytes` themselves. */
+  ensure(ramOffset: number, sizeBytes: number): void {
+    this.missing?.claim(ramOffset, sizeBytes);
+  }
+
   addListener(listener: RAMListListener): void {
     this.#listeners.push(listener);
   }
@@ -194,6 +203,7 @@ export class RAMList {
         `Cannot view RAM at offset ${hex(ramOffset)} as the range must lie in one block: ` +
           `${hex(sizeBytes)} bytes, ${describe(block)}`,
       );
+    this.ensure(ramOffset, sizeBytes);
     return this.bytes.subarray(ramOffset, ramOffset + sizeBytes);
   }
 

@@ -216,6 +216,8 @@ export class SoftTLB implements MemoryListener {
     let addend = 0;
     if (isReadFromRAM(physOffset)) {
       const ramOffset = highAddressOf(physOffset);
+      // A page that is not there yet must not be seen: it comes before its row does.
+      this.#addressSpace!.ramList?.missing?.claim(ramOffset, 1);
       addend = (this.#ramBase + ramOffset - page) | 0;
       if (memTypeOf(physOffset) !== IO_MEM_RAM) writeFlags |= TLB_ROM;
       else if (

@@ -10,7 +10,9 @@ import { PAGE_SIZE } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
 import { DIRTY_MIGRATION } from '../memory/dirty-memory.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
+import type { RAMList } from '../memory/ram-list.ts';
 import type { Compression, Digest, SnapshotPlatform } from './digest.ts';
+import { LazyPages } from './lazy-pages.ts';
 import { BLOB_PAGES_MAX } from './limits.ts';
 import { blocksOf, compareBlocks, compareConfigurations, sortedBlocks } from './machine-compare.ts';
 import { mismatch } from './machine-error.ts';
@@ -60,6 +62,11 @@ export interface MachineSaved extends SnapshotSaved {
 /** How a machine is loaded. */
 export interface LoadOptions {
   readonly signal?: CancelSignal;
+  /**
+   * Whether the machine may run before its RAM is there: pages come when they are touched, and in the
+   * background. The store must be one that can be read at once.
+   */
+  readonly isLazy?: boolean;
   /** Bytes of pages read so far, and how many there will be. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
@@ -97,6 +104,7 @@ export class MachineSnapshots {
   readonly #nowMs: () => number;
   /** The snapshot that MIGRATION bits count from. */
   #base: { readonly tag: string; readonly digest: Digest } | undefined;
+  #lazy: LazyPages | undefined;
   /** Saves and loads come one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -106,6 +114,11 @@ export class MachineSnapshots {
     this.#platform = options.platform;
     this.#compression = options.compression;
     this.#nowMs = options.nowMs ?? (() => 0);
+  }
+
+  /** The lazy load under way, or the last one. */
+  get lazy(): LazyPages | undefined {
+    return this.#lazy;
   }
 
   /** Tag of the snapshot that the next incremental one builds upon. */
@@ -253,12 +266,13 @@ export class MachineSnapshots {
     signal: CancelSignal | undefined,
   ): Promise<void> {
     const scratch = new Uint8Array(BLOB_PAGES_MAX * PAGE_SIZE);
+    const { ramList } = this.machine.memory;
     for (const block of sortedBlocks(this.machine)) {
       for (let offset = 0; offset < block.sizeBytes; offset += scratch.length) {
         signal?.throwIfAborted();
         const size = Math.min(scratch.length, block.sizeBytes - offset);
         const ramOffset = block.ramOffset + offset;
-        const bytes = captured(block, capture, offset, size, scratch);
+        const bytes = captured(ramList, block, capture, offset, size, scratch);
         // The builder has copied the bytes when the call returns, before anything is awaited.
         const given = builder.putRange(block.id, offset / PAGE_SIZE, bytes);
         capture.release(ramOffset, size);
@@ -297,24 +311,32 @@ export class MachineSnapshots {
       signal === undefined ? {} : { signal },
     );
     const checked = checkMachine(machine, reader);
+    const lazy =
+      options.isLazy === true ? new LazyPages(machine, reader, machine.pc.ram) : undefined;
+    const blobs = lazy === undefined ? reader.pageIndex.blobs.keys() : lazy.eagerBlobs;
     const pages: { blockId: string; firstPage: number; bytes: Uint8Array }[] = [];
     const totalBytes = reader.pageIndex.blobs.reduce((sum, b) => sum + b.pageCount, 0) * PAGE_SIZE;
     let doneBytes = 0;
-    for await (const run of reader.pages(signal === undefined ? {} : { signal })) {
+    for await (const run of reader.pages(signal === undefined ? {} : { signal }, blobs)) {
       pages.push({ ...run, bytes: run.bytes.slice() });
       doneBytes += run.bytes.length;
       onProgress?.(doneBytes, totalBytes);
     }
     await machine.standStill(() => {
       const { isBlank } = machine;
-      // Components may refuse; pages, which are all here, cannot.
+      // Components may refuse; pages, which are all here or found when touched, cannot.
       restoreSections(machine, checked, true);
+      this.#lazy?.stop();
+      machine.memory.ramList.missing = undefined;
       this.#replaceRAM(pages, isBlank);
-      machine.screen.notify();
+      lazy?.begin(new Set(blobs));
       machine.pc.virtio.onRestored();
+      machine.screen.notify();
       machine.memory.dirty.harvest(DIRTY_MIGRATION);
+      this.#lazy = lazy;
       this.#base = { tag, digest: reader.digest };
     });
+    lazy?.runInBackground();
   }
 
   /** Writes all RAM: `pages`, and zeros elsewhere. */
@@ -350,6 +372,7 @@ export function checkMachine(machine: Machine, reader: SnapshotReader): CheckedS
 
 /** Bytes of a block as of the instant: its own, or copies of them where some were written since. */
 function captured(
+  ramList: RAMList,
   block: RAMBlock,
   capture: PageCapture,
   offset: number,
@@ -357,6 +380,7 @@ function captured(
   scratch: Uint8Array,
 ): Uint8Array {
   const ramOffset = block.ramOffset + offset;
+  ramList.ensure(ramOffset, sizeBytes);
   if (!capture.hasCopies(ramOffset, sizeBytes))
     return block.bytes.subarray(offset, offset + sizeBytes);
   for (let done = 0; done < sizeBytes; done += PAGE_SIZE)

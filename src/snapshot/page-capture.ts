@@ -48,7 +48,9 @@ export class PageCapture {
 
   /** Bytes of a wanted page as of the instant; copy them before the guest runs on. */
   peek(ramOffset: number): Uint8Array {
-    const { bytes } = this.#memory.ramList;
+    const { ramList } = this.#memory;
+    const { bytes } = ramList;
+    ramList.ensure(ramOffset, PAGE_SIZE);
     return (
       this.#copies.get(ramOffset >>> PAGE_BITS) ?? bytes.subarray(ramOffset, ramOffset + PAGE_SIZE)
     );
@@ -74,6 +76,7 @@ export class PageCapture {
     for (let page = first; page < end; page++) {
       if (this.#states[page] !== WAITING) continue;
       const start = page * PAGE_SIZE;
+      this.#memory.ramList.ensure(start, PAGE_SIZE);
       this.#copies.set(page, this.#memory.ramList.bytes.slice(start, start + PAGE_SIZE));
       this.#states[page] = COPIED;
       this.#copiedCount++;

@@ -94,7 +94,9 @@ export class ResetPoint {
       this.#changed.push(page);
       if (this.#originals.has(page)) continue;
       const start = page * PAGE_SIZE;
-      const { bytes } = this.machine.memory.guest.ramList;
+      const { ramList } = this.machine.memory.guest;
+      ramList.ensure(start, PAGE_SIZE);
+      const { bytes } = ramList;
       this.#originals.set(page, bytes.slice(start, start + PAGE_SIZE));
     }
   }

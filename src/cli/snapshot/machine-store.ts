@@ -52,10 +52,20 @@ export class MachineStore {
     return `Saved "${tag}": ${kind}, ${size} written, pause ${saved.pauseMs.toFixed(1)} ms\n`;
   }
 
-  /** Loads; the machine runs on if it runs. */
-  async load(tag: string, onFraction: OnFraction = () => {}): Promise<string> {
+  /**
+   * Loads; the machine runs on if it runs.
+   * @param isLazy whether RAM may come later; `onLost` is then told if it does not
+   */
+  async load(
+    tag: string,
+    onFraction: OnFraction = () => {},
+    isLazy = false,
+    onLost: (message: string) => void = () => {},
+  ): Promise<string> {
     const snapshots = await this.#open();
-    await snapshots.load(tag, { onProgress: (done, total) => onFraction(done / total) });
+    const onProgress = (done: number, total: number): void => onFraction(done / total);
+    await snapshots.load(tag, { onProgress, isLazy });
+    if (isLazy) snapshots.lazy?.done.catch((error: unknown) => onLost((error as Error).message));
     return `Loaded "${tag}"\n`;
   }
 

@@ -1,0 +1,120 @@
+// A lazy load: the guest runs while its RAM comes, a blob when one of its pages is touched and the
+// others in the background. Each page arrives once; until then it is missing, and nobody sees it.
+
+import { PAGE_SIZE } from '../base/pages.ts';
+import type { Machine } from '../machine/machine.ts';
+import { MissingPages } from '../memory/missing-pages.ts';
+import type { RAMBlock } from '../memory/ram-block.ts';
+import type { SnapshotReader } from './snapshot-reader.ts';
+
+/** The pages of one block, on their way. Pages of other blocks are loaded before. */
+export class LazyPages {
+  /** Resolves when every page is there or the load was given up; rejects if the store is lost. */
+  readonly done: Promise<void>;
+  /** Blobs that serve other blocks, too. */
+  readonly eagerBlobs: readonly number[];
+  readonly #machine: Machine;
+  readonly #reader: SnapshotReader;
+  readonly #block: RAMBlock;
+  readonly #missing: MissingPages;
+  readonly #blockIndex: number;
+  #settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} };
+  #isStopped = false;
+  #touchedCount = 0;
+
+  constructor(machine: Machine, reader: SnapshotReader, block: RAMBlock) {
+    this.#machine = machine;
+    this.#reader = reader;
+    this.#block = block;
+    const { blocks, blobs } = reader.pageIndex;
+    this.#blockIndex = blocks.findIndex(({ id }) => id === block.id);
+    this.eagerBlobs = [...blobs.keys()].filter((blob) =>
+      reader.runsOfBlob(blob).some(({ blockIndex }) => blockIndex !== this.#blockIndex),
+    );
+    this.#missing = new MissingPages(machine.memory.ramList.pageCount, (page) => this.#fetch(page));
+    this.done = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.done.catch(() => {}); // Whoever wants to know asks.
+  }
+
+  /** Pages that are missing. */
+  get missingCount(): number {
+    return this.#isStopped ? 0 : this.#missing.count;
+  }
+
+  /** Blobs that were read because the guest touched one of their pages. */
+  get touchedCount(): number {
+    return this.#touchedCount;
+  }
+
+  /** @internal From now on pages are missing; RAM is zeros elsewhere. */
+  begin(loadedBlobs: ReadonlySet<number>): void {
+    for (const { blockIndex, blobIndex, firstPage, pageCount } of this.#reader.pageIndex.runs) {
+      if (blockIndex !== this.#blockIndex || loadedBlobs.has(blobIndex)) continue;
+      for (let i = 0; i < pageCount; i++) this.#missing.add(this.#ramPage(firstPage + i));
+    }
+    this.#machine.memory.ramList.missing = this.#missing;
+  }
+
+  /** @internal */
+  runInBackground(): void {
+    this.#loadAll().then(
+      () => this.#settle.resolve(),
+      (error) => this.#settle.reject(error),
+    );
+  }
+
+  /** Gives up: what is missing is not wanted any more. */
+  stop(): void {
+    this.#isStopped = true;
+    const { ramList } = this.#machine.memory;
+    if (ramList.missing === this.#missing) ramList.missing = undefined;
+  }
+
+  async #loadAll(): Promise<void> {
+    for (const blobIndex of this.#reader.pageIndex.blobs.keys()) {
+      if (!this.#isWanted(blobIndex)) continue;
+      const bytes = await this.#reader.readBlob(blobIndex);
+      if (this.#isStopped || this.#machine.state === 'closed') return;
+      this.#install(blobIndex, bytes);
+      await this.#machine.giveTurn();
+    }
+    this.stop();
+  }
+
+  #isWanted(blobIndex: number): boolean {
+    return this.#reader.runsOfBlob(blobIndex).some(({ blockIndex, firstPage, pageCount }) => {
+      if (blockIndex !== this.#blockIndex) return false;
+      for (let i = 0; i < pageCount; i++)
+        if (this.#missing.has(this.#ramPage(firstPage + i))) return true;
+      return false;
+    });
+  }
+
+  /** Somebody touches a page: its blob is read at once, and all that it brings is taken. */
+  #fetch(ramPage: number): void {
+    const page = ramPage - this.#block.ramOffset / PAGE_SIZE;
+    const place = this.#reader.placeOf(this.#blockIndex, page);
+    if (place === 'zeros') return;
+    this.#touchedCount++;
+    this.#install(place.blobIndex, this.#reader.readBlobSync(place.blobIndex));
+  }
+
+  #install(blobIndex: number, content: Uint8Array): void {
+    for (const run of this.#reader.runsOfBlob(blobIndex)) {
+      if (run.blockIndex !== this.#blockIndex) continue;
+      for (let i = 0; i < run.pageCount; i++) {
+        const page = run.firstPage + i;
+        if (!this.#missing.arrive(this.#ramPage(page))) continue;
+        const start = (run.blobPage + i) * PAGE_SIZE;
+        // Nobody is told: as far as anyone can see, these bytes have always been there.
+        this.#block.bytes.set(content.subarray(start, start + PAGE_SIZE), page * PAGE_SIZE);
+      }
+    }
+  }
+
+  #ramPage(page: number): number {
+    return this.#block.ramOffset / PAGE_SIZE + page;
+  }
+}
