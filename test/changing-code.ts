@@ -190,6 +190,15 @@ export function testChangingCode(accelerator: Accelerator): void {
     expect(board.reg(EAX) & 0xff).toBe(0x12);
   });
 
+  test('failure 32: code does not run over a limit within a page', () => {
+    const board = new CodeBoard(accelerator);
+    board.put(CODE, [0x40, 0x40, 0x40, 0xf4]);
+    board.enterProtected(CODE, 1);
+    board.state.setReg32(EAX, 0);
+    expect(board.run(0)).toEqual({ vector: 13, error: 0, eip: 2 });
+    expect(board.reg(EAX)).toBe(2);
+  });
+
   test('failure 32: a jump across 4 GiB wraps EIP', () => {
     const board = new CodeBoard(accelerator);
     board.enablePaging();
@@ -270,6 +279,9 @@ export function testChangingCode(accelerator: Accelerator): void {
     expect(board.run(0x4_0000)).toBe('hlt');
     expect([board.reg(EAX) & 0xff, writes]).toEqual([0x77, [0x104]]);
     expect(board.call(CODE)).toBe(2);
+    board.put(CODE + 0x7f0, new Array(16).fill(0x90));
+    const fallen = { shutdown: expect.stringContaining('code at 0x30800') };
+    expect(board.call(CODE + 0x7f0), 'runs into the device').toEqual(fallen);
   });
 
   test('failure 37: code runs from ROM, stores to it change nothing, and it stays decoded', () => {

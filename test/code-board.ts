@@ -80,7 +80,7 @@ export class CodeBoard {
     this.enterProtected();
   }
 
-  enterProtected(codeBase = 0): void {
+  enterProtected(codeBase = 0, codeLimit = 0xffff_ffff): void {
     const { state } = this;
     state.setWide(GDTR_BASE, GDT);
     state.set32(GDTR_LIMIT, 0x17);
@@ -90,11 +90,16 @@ export class CodeBoard {
     state.set32(CPL, 0);
     for (let segment = 0; segment < 6; segment++) {
       const isCode = segment === 1;
-      this.#setSegment(segment, isCode ? 8 : 16, isCode ? codeBase : 0, 0xffff_ffff);
+      this.#setSegment(
+        segment,
+        isCode ? 8 : 16,
+        isCode ? codeBase : 0,
+        isCode ? codeLimit : 0xffff_ffff,
+      );
       const at = SEGMENT + segment * SEGMENT_BYTES;
       state.set32(at + SEG_ATTRIBUTES, isCode ? 0xc09b : 0xc093);
     }
-    this.#code = [8, codeBase, 0xffff_ffff];
+    this.#code = [8, codeBase, codeLimit];
     this.machine.vcpu.synchronize();
   }
 
