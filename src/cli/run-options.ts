@@ -135,6 +135,8 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
       'What is to run: give --kernel FILE, --cdrom, --hda or --fda FILE, ' +
         'or --guest NAME ("quire guests")',
     );
+  if (snapshots.isLazy && !isLoad)
+    throw new UsageError('Option "--lazy" is for "--loadvm": say which snapshot');
   if (!hasKernel && (initrdPath !== undefined || values.has('append')))
     throw new UsageError('Options "--initrd" and "--append" are for a kernel: give --kernel FILE');
   // A snapshot alone says what runs; whether it had firmware is said as for the machine it was of.

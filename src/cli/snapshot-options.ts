@@ -30,7 +30,5 @@ export function parseSnapshots(values: ReadonlyMap<string, string>): SnapshotCon
   if (folder === '') throw new UsageError('Option "--snapshots" must name a folder, got ""');
   const loadTag = values.get('loadvm');
   const isLazy = values.has('lazy');
-  if (isLazy && loadTag === undefined)
-    throw new UsageError('Option "--lazy" is for "--loadvm": say which snapshot');
   return loadTag === undefined ? { folder, isLazy } : { folder, loadTag, isLazy };
 }

@@ -21,8 +21,10 @@ function board() {
   return { memory, block, missing, fetched };
 }
 
+type Board = ReturnType<typeof board>;
+
 // Goal: failures 14. Every way into RAM has the page fetched, once, before it is seen.
-test.each<[string, (board: ReturnType<typeof board>) => unknown, unknown]>([
+test.each<[string, (it: Board) => unknown, unknown]>([
   ['read()', ({ memory }) => memory.addressSpace.read(PAGE + 4, 4), 0x02020202],
   [
     'write()',
