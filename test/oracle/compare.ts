@@ -35,6 +35,8 @@ const SUMMARY = 0x8080;
 const X87_TOLERANCE_BITS = 50;
 /** "RCPPS": the relative error is at most 1.5 · 2^−12; two processors may be twice that apart. */
 const SSE_TOLERANCE = 2 * 1.5 * 2 ** -12;
+/** Around the smallest normal number one may still be there where the other is zero already. */
+const SSE_TINY = 2 ** -126 * (1 + SSE_TOLERANCE);
 
 const hex = (value: number, digits = 8) => value.toString(16).padStart(digits, '0');
 
@@ -191,6 +193,9 @@ function singlesClose(a: DataView, b: DataView, at: number): boolean {
   for (let i = 0; i < 16; i += 4) {
     if (a.getUint32(at + i, true) === b.getUint32(at + i, true)) continue;
     const [x, y] = [a.getFloat32(at + i, true), b.getFloat32(at + i, true)];
+    const isTiny = Math.abs(x) <= SSE_TINY && Math.abs(y) <= SSE_TINY;
+    const isSameSign = (a.getUint32(at + i, true) ^ b.getUint32(at + i, true)) >= 0;
+    if (isTiny && isSameSign) continue;
     if (!(Math.abs(x - y) <= SSE_TOLERANCE * Math.abs(x))) return false;
   }
   return true;

@@ -98,7 +98,8 @@ export function afterEncoding(current: MutableCase): void {
     case 'selector': {
       const selector = random.pick(SELECTORS);
       if (target !== undefined) writeNumber(current, target, selector, 2);
-      else if (current.rm !== 4) view.setUint16(16 + current.rm * 4, selector, true);
+      // ESP as well: a random selector may name what only the host's table holds.
+      else view.setUint16(16 + current.rm * 4, selector, true);
       return;
     }
     case 'popSegment':
