@@ -1,7 +1,8 @@
-// What snapshots cost: a guest of 512 MiB of which 256 MiB are touched, half of each page noise; then
-// 1 % of the touched pages are written again. The store is a folder of the host's temporary files,
-// synced as always. "hash and write" is the bound of a full save: SHA-256 and a synced file of the
-// touched bytes, in blobs of a MiB, with nothing else done. Blobs are not compressed unless said.
+// What snapshots cost: a guest of 512 MiB of which 256 MiB are touched, half of each page
+// noise; then 1 % of the touched pages are written again. The store is a folder of the
+// host's temporary files, synced as always. "hash and write" is the bound of a full save:
+// SHA-256 and a synced file of the touched bytes, in blobs of a MiB, with nothing else done.
+// Blobs are not compressed unless said.
 //
 // Found: see docs/benchmarks.md, "Snapshots".
 

@@ -5,8 +5,9 @@
 import { PAGE_BITS, pagesTouched } from '../base/pages.ts';
 
 /**
- * Fetches page `pageIndex` of the RAM offset space, at once: writes it, and calls `MissingPages.arrive`
- * for it and for whatever else it has written. What it throws reaches whoever touched the page.
+ * Fetches page `pageIndex` of the RAM offset space, at once: writes it, and calls
+ * `MissingPages.arrive` for it and for whatever else it has written. What it
+ * throws reaches whoever touched the page.
  */
 export type PageFetcher = (pageIndex: number) => void;
 

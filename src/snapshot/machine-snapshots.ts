@@ -63,8 +63,8 @@ export interface MachineSaved extends SnapshotSaved {
 export interface LoadOptions {
   readonly signal?: CancelSignal;
   /**
-   * Whether the machine may run before its RAM is there: pages come when they are touched, and in the
-   * background. The store must be one that can be read at once.
+   * Whether the machine may run before its RAM is there: pages come when they are touched, and in
+   * the background. The store must be one that can be read at once.
    */
   readonly isLazy?: boolean;
   /** Bytes of pages read so far, and how many there will be. */
