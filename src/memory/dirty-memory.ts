@@ -11,6 +11,8 @@ export const DIRTY_VGA = 0x1;
 export const DIRTY_CODE = 0x2;
 /** Snapshots and migration: which pages changed since they were last taken. */
 export const DIRTY_MIGRATION = 0x8;
+/** Clones: which pages changed since one was made, so that its maker still has what they held. */
+export const DIRTY_CLONE = 0x10;
 /** Reset points: which pages changed since a machine was last put back. */
 export const DIRTY_RESET = 0x20;
 /** What a store leaves: dirty for every client, present and future. */

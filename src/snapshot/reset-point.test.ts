@@ -55,6 +55,25 @@ test('code that the guest changed is put back and decoded anew', async () => {
   expect(Buffer.compare(Buffer.from(countedPart(machine).buffer), expected)).toBe(0);
 });
 
+test('two points of one machine do not disturb each other', async () => {
+  const machine = countingMachine();
+  const first = await ResetPoint.take(machine);
+  const states = [await stateOf(machine)];
+  machine.vcpu.run(500);
+  const second = await ResetPoint.take(machine);
+  states.push(await stateOf(machine));
+  machine.vcpu.run(500);
+  second.resetNow();
+  expect(Buffer.compare(await stateOf(machine), states[1]!)).toBe(0);
+  machine.vcpu.run(200);
+  first.resetNow();
+  expect(Buffer.compare(await stateOf(machine), states[0]!)).toBe(0);
+  first.close();
+  machine.vcpu.run(1_000);
+  second.resetNow();
+  expect(Buffer.compare(await stateOf(machine), states[1]!)).toBe(0);
+});
+
 test('a machine that runs is put back and runs on', async () => {
   const machine = countingMachine();
   const point = await ResetPoint.take(machine);

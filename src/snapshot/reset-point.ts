@@ -79,9 +79,8 @@ export class ResetPoint {
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    const { ramWrites, dirty, ramList } = this.machine.memory.guest;
-    ramWrites.removeBeforeListener(this.#onWrite);
-    dirty.mark(0, ramList.capacityBytes, DIRTY_RESET);
+    // The bits stay clear: another point may count on them.
+    this.machine.memory.guest.ramWrites.removeBeforeListener(this.#onWrite);
     this.#originals.clear();
   }
 
