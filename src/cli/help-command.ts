@@ -7,7 +7,8 @@ import { suggestion } from './suggestion.ts';
 
 /** What `quire` and `quire help` print. */
 export function overview(): string {
-  const rows = COMMANDS.map((row) => `  ${row.name.padEnd(8)}${row.summary}`);
+  const width = Math.max(...COMMANDS.map((row) => row.name.length)) + 2;
+  const rows = COMMANDS.map((row) => `  ${row.name.padEnd(width)}${row.summary}`);
   return `Quire, a PC virtual machine built around its memory
 
 Usage: quire COMMAND [OPTIONS]
