@@ -24,15 +24,12 @@ import {
 } from './machine-state.ts';
 import { PageCapture } from './page-capture.ts';
 import type { StateSection } from './sections.ts';
-import {
-  isZeros,
-  SnapshotBuilder,
-  type SnapshotProgress,
-  type SnapshotSaved,
-} from './snapshot-builder.ts';
+import { SnapshotBuilder, type SnapshotProgress, type SnapshotSaved } from './snapshot-builder.ts';
 import { SnapshotError } from './snapshot-error.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import type { CancelSignal, SnapshotStore } from './store.ts';
+
+const PAGE_WORDS = PAGE_SIZE / 4;
 
 /** How a machine is saved. */
 export interface SaveOptions {
@@ -390,9 +387,14 @@ function captured(
 
 /** Makes pages zeros that are not marked; a page that is zeros already is not written. */
 function zeroOthers(block: RAMBlock, isPresent: Uint8Array): void {
+  const { buffer, byteOffset, length } = block.bytes;
+  const words = new Int32Array(buffer, byteOffset, length >> 2);
   for (let page = 0; page < isPresent.length; page++) {
     if (isPresent[page] !== 0) continue;
-    const bytes = block.bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
-    if (!isZeros(bytes)) bytes.fill(0);
+    const end = (page + 1) * PAGE_WORDS;
+    let bits = 0;
+    for (let i = page * PAGE_WORDS; i < end; i += 4)
+      bits |= words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]!;
+    if (bits !== 0) words.fill(0, end - PAGE_WORDS, end);
   }
 }
