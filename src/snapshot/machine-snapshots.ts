@@ -8,7 +8,7 @@
 
 import { PAGE_SIZE } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
-import { DIRTY_MIGRATION } from '../memory/dirty-memory.ts';
+import { DIRTY_MIGRATION, type DirtyHarvest } from '../memory/dirty-memory.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import type { RAMList } from '../memory/ram-list.ts';
 import type { Compression, Digest, SnapshotPlatform } from './digest.ts';
@@ -82,10 +82,8 @@ export interface MachineSnapshotsOptions {
 interface Instant {
   readonly sections: readonly StateSection[];
   readonly capture: PageCapture;
-  /** Gives the MIGRATION bits back. */
-  readonly giveBack: () => void;
-  /** First RAM offset of each page to be saved, in order; undefined for all. */
-  readonly dirtyPages: readonly number[] | undefined;
+  /** The MIGRATION bits, to be given back if the save fails. */
+  readonly harvest: DirtyHarvest;
   readonly pauseMs: number;
 }
 
@@ -162,9 +160,10 @@ export class MachineSnapshots {
     });
     let instant: Instant | undefined;
     try {
-      const taken = await this.machine.standStill(() => this.#takeInstant(parent !== undefined));
+      const taken = await this.machine.standStill(() => this.#takeInstant());
       instant = taken;
-      const { capture, dirtyPages, sections, pauseMs } = taken;
+      const { capture, sections, pauseMs } = taken;
+      const dirtyPages = parent === undefined ? undefined : this.#dirtyPages(taken);
       if (dirtyPages === undefined) await this.#giveAll(builder, capture, signal);
       else await this.#giveDirty(builder, capture, dirtyPages, signal);
       const saved = await builder.commit(tag, this.machine.configuration, sections);
@@ -178,7 +177,7 @@ export class MachineSnapshots {
         copiedPages: capture.copiedCount,
       };
     } catch (error) {
-      instant?.giveBack();
+      if (instant !== undefined) this.machine.memory.dirty.merge(instant.harvest);
       throw error;
     } finally {
       instant?.capture.end();
@@ -229,7 +228,7 @@ export class MachineSnapshots {
   }
 
   /** Called while the machine stands still. */
-  #takeInstant(isIncremental: boolean): Instant {
+  #takeInstant(): Instant {
     const startMs = this.#nowMs();
     const { guest } = this.machine.memory;
     const sections = saveSections(this.machine);
@@ -238,23 +237,19 @@ export class MachineSnapshots {
     const harvest = guest.dirty.harvest(DIRTY_MIGRATION);
     const capture = new PageCapture(guest);
     const blocks = sortedBlocks(this.machine);
-    let dirtyPages: number[] | undefined;
-    if (isIncremental) {
-      dirtyPages = [];
-      for (const page of harvest.pages()) {
-        const ramOffset = page * PAGE_SIZE;
-        if (guest.ramList.blockAt(ramOffset) === undefined) continue;
-        capture.want(ramOffset, PAGE_SIZE);
-        dirtyPages.push(ramOffset);
-      }
-    } else for (const { ramOffset, sizeBytes } of blocks) capture.want(ramOffset, sizeBytes);
-    return {
-      sections,
-      capture,
-      giveBack: () => guest.dirty.merge(harvest),
-      dirtyPages,
-      pauseMs: this.#nowMs() - startMs,
-    };
+    // More than an incremental save needs; to sort that out takes longer than a guest should wait.
+    for (const { ramOffset, sizeBytes } of blocks) capture.want(ramOffset, sizeBytes);
+    return { sections, capture, harvest, pauseMs: this.#nowMs() - startMs };
+  }
+
+  /** RAM offsets of the pages of the instant that were dirty; the others are not wanted. */
+  #dirtyPages({ capture, harvest }: Instant): number[] {
+    const { ramList } = this.machine.memory;
+    const pages = [...harvest.pages()].filter(
+      (page) => ramList.blockAt(page * PAGE_SIZE) !== undefined,
+    );
+    capture.narrow(pages);
+    return pages.map((page) => page * PAGE_SIZE);
   }
 
   async #giveAll(

@@ -38,6 +38,14 @@ export class PageCapture {
     this.#states.fill(WAITING, first, first + pagesTouched(ramOffset, sizeBytes));
   }
 
+  /** Wants no other pages than these, by number in the RAM offset space, of those it wanted. */
+  narrow(pages: Iterable<number>): void {
+    const kept = new Uint8Array(this.#states.length);
+    for (const page of pages) kept[page] = this.#states[page]!;
+    for (const page of this.#copies.keys()) if (kept[page] === GIVEN) this.#copies.delete(page);
+    this.#states.set(kept);
+  }
+
   /** Whether a page of the range had to be copied, and was not given out yet. */
   hasCopies(ramOffset: number, sizeBytes: number): boolean {
     const first = ramOffset >>> PAGE_BITS;
