@@ -10,8 +10,11 @@ import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { nodeHost } from '../src/cli/node-host.ts';
 import { DirectoryStore } from '../src/cli/snapshot/directory-store.ts';
 import { NODE_PLATFORM, ZSTD } from '../src/cli/snapshot/node-platform.ts';
+import { cloneMachine, type MachineClone } from '../src/snapshot/clone.ts';
 import { MachineSnapshots } from '../src/snapshot/machine-snapshots.ts';
 import { ResetPoint } from '../src/snapshot/reset-point.ts';
 import { blankMachine } from '../test/snapshot-guest.ts';
@@ -192,6 +195,27 @@ for (const isLazy of [true, false])
     },
     isLazy ? {} : { bytesPerOperation: TOUCHED_BYTES },
   );
+
+await variant('creation of a machine', 5, async () => {
+  return () => timed(() => blankMachine({ memoryBytes: RAM_BYTES, isBlank: true }).close());
+});
+
+await variant('clone, creation included', 5, async (folder) => {
+  const { machine } = await guest(folder);
+  return async () => {
+    let clone: MachineClone | undefined;
+    const ms = await timed(async () => {
+      clone = await cloneMachine(machine, {
+        memoryBytes: RAM_BYTES,
+        accelerator: softwareAccelerator,
+        host: nodeHost,
+      });
+    });
+    clone!.machine.close();
+    await clone!.done;
+    return ms;
+  };
+});
 
 await variant('reset of 50 pages', 1000, async (folder) => {
   const { machine, dirty } = await guest(folder);

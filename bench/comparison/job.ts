@@ -17,6 +17,11 @@ export interface Job {
   readonly limitSeconds?: number;
 }
 
+/** What the process of Quire needs besides. */
+export interface QuireJob extends Job {
+  readonly isTranslating: boolean;
+}
+
 /** What the process of v86 needs besides. */
 export interface V86Job extends Job {
   readonly biosPath: string;

@@ -1,16 +1,16 @@
 // A process of its own that runs one job in Quire, as built in dist/.
 
 import { readFileSync } from 'node:fs';
-import { Machine, softwareAccelerator } from 'quire';
+import { Machine, softwareAccelerator, translatingAccelerator } from 'quire';
 import { nodeHost } from 'quire/node';
 import { endEarly, watchGuest } from './child.ts';
-import type { Job } from './job.ts';
+import type { QuireJob } from './job.ts';
 
-const feed = watchGuest<Job>((job) => {
+const feed = watchGuest<QuireJob>((job) => {
   const { kernelPath, initrdPath, commandLine, memoryBytes } = job;
   const machine = Machine.create({
     memoryBytes,
-    accelerator: softwareAccelerator,
+    accelerator: job.isTranslating ? translatingAccelerator : softwareAccelerator,
     host: nodeHost,
     kernel: readFileSync(kernelPath),
     commandLine,

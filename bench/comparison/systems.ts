@@ -4,9 +4,15 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { BUILD } from './compile.ts';
 import { type Firmware, findFirmware } from './firmware.ts';
-import type { Job, V86Job } from './job.ts';
+import type { Job, QuireJob, V86Job } from './job.ts';
 
-export const SYSTEM_NAMES = ['quire', 'v86-interpreter', 'v86', 'qemu'] as const;
+export const SYSTEM_NAMES = [
+  'quire',
+  'quire-translator',
+  'v86-interpreter',
+  'v86',
+  'qemu',
+] as const;
 export type SystemName = (typeof SYSTEM_NAMES)[number];
 
 /** A command; one that does not report its marks has the guest's serial line on its own streams. */
@@ -32,11 +38,14 @@ function nodeStart(file: string, job: Job, nodeOptions: readonly string[] = []):
   return { command: process.execPath, args, isReporting: true };
 }
 
-function quire(): System {
+function quire(name: SystemName, isTranslating: boolean): System {
   return {
-    name: 'quire',
-    title: 'Quire',
-    start: (job, nodeOptions) => nodeStart('quire-child.js', job, nodeOptions),
+    name,
+    title: `Quire, ${isTranslating ? 'translator' : 'interpreter'}`,
+    start: (job, nodeOptions) => {
+      const quireJob: QuireJob = { ...job, isTranslating };
+      return nodeStart('quire-child.js', quireJob, nodeOptions);
+    },
   };
 }
 
@@ -90,7 +99,9 @@ function qemu(): Found {
 export async function findSystem(name: SystemName): Promise<Found> {
   switch (name) {
     case 'quire':
-      return quire();
+      return quire(name, false);
+    case 'quire-translator':
+      return quire(name, true);
     case 'v86-interpreter':
       return v86(name, false);
     case 'v86':
