@@ -418,6 +418,25 @@ test('failure 37: a flash chip is memory, or answers, at both its places at once
   expect(both()).toEqual([0, 0]);
 });
 
+test.each([
+  ['', 0x12, 0x30],
+  ['a', 0x01, 0x00],
+  ['dca', 0x23, 0x10],
+  ['cdn', 0x32, 0x40],
+])('CMOS memory tells the order of boot "%s", and asks for signatures', (order, low, high) => {
+  const machine = Machine.create({
+    memoryBytes: RAM_BYTES,
+    accelerator: scriptedAccelerator([() => ({ kind: 'halted' })]),
+    host: new FakeHost(),
+    firmware: { bios: createBIOS(), bootOrder: order },
+  });
+  const cmos = (index: number) => {
+    machine.ports.write(0x70, 1, index);
+    return machine.ports.read(0x71, 1);
+  };
+  expect([cmos(0x3d), cmos(0x38)]).toEqual([low, high]);
+});
+
 test('BIOS images of odd sizes, and firmware together with a kernel, are refused', () => {
   const create = (bios: Uint8Array, kernel?: Uint8Array) => () =>
     Machine.create({

@@ -177,10 +177,10 @@ export class Firmware {
   get cmosBytes(): readonly (readonly [index: number, value: number])[] {
     const order = [...(this.#config.bootOrder ?? '')].map((letter) => BOOT_NIBBLES[letter] ?? 0);
     const [first = 0, second = 0, third = 0] = order.length > 0 ? order : [2, 1, 3];
-    const noFloppySignature = 1;
+    // Bit 0 would have floppy disks without a boot signature started too, blank ones with them.
     return [
       [CMOS_BOOT_FLAG2, first | (second << 4)],
-      [CMOS_BOOT_FLAG1, noFloppySignature | (third << 4)],
+      [CMOS_BOOT_FLAG1, third << 4],
     ];
   }
 

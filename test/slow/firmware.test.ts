@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { findFetched, guestByName } from '../../src/cli/guests/store.ts';
 import { fetchReason, GuestProcess } from './guest-process.ts';
 
 const BOOT_SECONDS = 15 * 60;
@@ -57,6 +58,36 @@ test('Escape opens the boot menu, with the drives in it', async ({ skip }) => {
   await guest.expect(/Press ESC for boot menu/, BOOT_SECONDS);
   guest.type('sendkey esc\n');
   expect(await guest.exitCode()).toBe(0);
+});
+
+test.each([
+  ['da', 'Booting from DVD/CD'],
+  ['ad', 'Booting from Floppy'],
+])('--boot order=%s of two media: %s', async (order, pattern) => {
+  const reasons = [FIRMWARE, 'grub-cdrom', 'grub-floppy'].map(fetchReason);
+  const reason = reasons.find((each) => each !== undefined);
+  if (reason !== undefined) throw new Error(reason);
+  const floppy = findFetched(guestByName('grub-floppy'))!.floppyPath!;
+  const options = ['--fda', floppy, '--boot', `order=${order}`];
+  const log = await runToScreen('grub-cdrom', pattern, ...options);
+  expect(log.match(/Booting from [A-Z].*/g)).toEqual([`${pattern}...`]);
+});
+
+test('a floppy disk without a boot record is passed over, as is a blank disk and CD', async ({
+  skip,
+}) => {
+  const reason = fetchReason(FIRMWARE);
+  skip(reason !== undefined, reason);
+  const folder = createFolder();
+  const [floppy, disk, disc] = ['a.img', 'c.img', 'd.iso'].map((name) => join(folder, name));
+  for (const path of [floppy, disk, disc]) writeFileSync(path!, new Uint8Array(1_474_560));
+  const drives = ['--fda', floppy!, '--hda', disk!, '--cdrom', disc!];
+  const log = await runToScreen(FIRMWARE, 'No bootable', '--boot', 'order=acd', ...drives);
+  expect(log.match(/Boot failed: .*/g)).toEqual([
+    'Boot failed: not a bootable disk',
+    'Boot failed: not a bootable disk',
+    expect.stringMatching(/^Boot failed: Could not read from CDROM \(code \w+\)$/),
+  ]);
 });
 
 test.each([
