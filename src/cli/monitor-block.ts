@@ -1,5 +1,6 @@
 // Drives in the monitor: `info block`, `change` and `eject`, in QEMU's words.
 
+import type { BlockDevice } from '../devices/block/block-device.ts';
 import type { Drive } from '../devices/block/drive.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { suggestion } from './suggestion.ts';
@@ -28,9 +29,12 @@ export function changeMedium(target: MonitorTarget, [id, ...words]: readonly str
   checkUnlocked(drive, false);
   // The old image goes first: the new one may be the same file.
   drive.change(undefined);
+  let medium: BlockDevice | undefined;
   try {
-    drive.change(target.openMedium(drive, path));
+    medium = target.openMedium(drive, path);
+    drive.change(medium);
   } catch (error) {
+    medium?.close();
     throw new RangeError((error as Error).message, { cause: error });
   }
   return '';

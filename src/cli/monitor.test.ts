@@ -25,7 +25,7 @@ class FakeMachine implements MonitorTarget {
   readonly dirty = this.#memory.dirty;
   readonly state = new CPUState(new ArrayBuffer(STATE_BYTES));
   readonly isPaging = true;
-  readonly drives = [
+  drives: Drive[] = [
     new Drive({ id: 'ide1-cd0', media: 'cdrom', clock: new ManualClock() }),
     new Drive({
       id: 'ide0-hd0',
@@ -198,6 +198,24 @@ test('media are changed in removable drives only, and a bad image leaves the dri
   expect(runMonitorLine(machine, 'change ide1-cd0 x')).toBe(
     'Error: Cannot open image "x": no such file\n',
   );
+});
+
+test('an image that the drive refuses is let go of', () => {
+  let isClosed = false;
+  const clock = new ManualClock();
+  machine.drives = [new Drive({ id: 'floppy0', media: 'floppy', clock })];
+  machine.openMedium = (_drive, path) => {
+    const medium = new MemoryDevice(4 << 20, { label: path });
+    medium.close = () => {
+      isClosed = true;
+    };
+    return medium;
+  };
+  expect(runMonitorLine(machine, 'change floppy0 big.img')).toMatch(
+    /^Error: .* larger than 2.88 MB/,
+  );
+  expect(isClosed).toBe(true);
+  expect(machine.drives[0]!.medium).toBeUndefined();
 });
 
 test('balloon and info balloon', () => {

@@ -143,11 +143,6 @@ export class Storage {
   #plugFloppy({ index }: DriveConfig, drive: Drive): void {
     const { medium } = drive;
     const geometry = medium === undefined ? undefined : floppyGeometry(medium.sizeBytes);
-    if (medium !== undefined && geometry === undefined)
-      throw new RangeError(
-        `Cannot put "${medium.label}" into drive "${drive.id}" as a floppy disk must not be ` +
-          `larger than 2.88 MB: it has ${medium.sizeBytes} bytes`,
-      );
     this.#floppyTypes[index] = geometry?.driveType ?? DRIVE_TYPE_DEFAULT;
     this.floppy.plug(index, drive);
   }

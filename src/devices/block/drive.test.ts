@@ -103,3 +103,12 @@ test('an overlay reads as a plain array does, and its base stays as it was', () 
     fuzzOptions(20),
   );
 });
+
+test('a floppy drive keeps its disk when a larger one than there are is put in', () => {
+  const { clock, drive, medium } = create();
+  const large = new MemoryDevice(2_949_632, { label: 'big.img' });
+  const message = 'Cannot put "big.img" into drive "d" as a floppy disk must not be larger than';
+  expect(() => drive.change(large)).toThrow(message);
+  expect(drive.medium).toBe(medium);
+  expect(() => new Drive({ id: 'd', media: 'floppy', clock, medium: large })).toThrow(message);
+});

@@ -6,6 +6,7 @@
 // still, so no request ends in it.
 
 import type { VirtualClock, VirtualTimer } from '../../base/device.ts';
+import { floppyGeometry } from '../floppy-media.ts';
 import type { BlockDevice, BlockDone, BlockError } from './block-device.ts';
 
 export type DriveMedia = 'disk' | 'cdrom' | 'floppy';
@@ -43,9 +44,11 @@ export class Drive {
   #medium: BlockDevice | undefined;
   #requests: Request[] = [];
 
+  /** @throws {RangeError} as `change` does */
   constructor(options: DriveOptions) {
     this.id = options.id;
     this.media = options.media;
+    this.#checkSize(options.medium);
     this.#medium = options.medium;
     this.#clock = options.clock;
     this.#timer = options.clock.createTimer(() => this.#deliver());
@@ -76,15 +79,25 @@ export class Drive {
 
   /**
    * Puts a medium in, or takes it out. The old one is closed when its requests are done.
-   * @throws {RangeError} if the drive is not removable
+   * @throws {RangeError} if the drive is not removable, or the medium larger than any floppy disk
    */
   change(medium: BlockDevice | undefined): void {
     if (!this.isRemovable)
       throw new RangeError(`Cannot change medium of "${this.id}" as it must be removable`);
+    this.#checkSize(medium);
     const old = this.#medium;
     this.#medium = medium;
     if (old !== medium) old?.close();
     this.onMediumChange();
+  }
+
+  #checkSize(medium: BlockDevice | undefined): void {
+    if (this.media !== 'floppy' || medium === undefined) return;
+    if (floppyGeometry(medium.sizeBytes) === undefined)
+      throw new RangeError(
+        `Cannot put "${medium.label}" into drive "${this.id}" as a floppy disk must not be ` +
+          `larger than 2.88 MB: it has ${medium.sizeBytes} bytes`,
+      );
   }
 
   /** Lets go of the medium, for ever. Requests under way never come back. */
