@@ -10,6 +10,8 @@ import { type Option, parseOptions } from './options.ts';
 const OPTIONS: readonly Option[] = [{ names: ['json'], summary: 'Print for programs' }];
 
 const MIB = 2 ** 20;
+/** Of names and two spaces. */
+const NAME_COLUMNS = 18;
 
 /** Progress in one line that is written over on a terminal, and nothing anywhere else. */
 export function progressOn(stream: Output & { isTTY?: boolean; columns?: number }): {
@@ -39,7 +41,7 @@ function list(out: Output, isJSON: boolean): void {
   for (const { name, summary, memoryBytes, fetched } of rows) {
     const state = fetched === null ? 'not fetched' : fetched.join(', ');
     out.write(
-      `${name.padEnd(16)}${summary}, ${memoryBytes / MIB} MiB\n${' '.repeat(16)}${state}\n`,
+      `${name.padEnd(NAME_COLUMNS)}${summary}, ${memoryBytes / MIB} MiB\n${' '.repeat(NAME_COLUMNS)}${state}\n`,
     );
   }
   out.write(`\nKept in ${cacheFolder()}\n`);
