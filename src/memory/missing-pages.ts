@@ -31,10 +31,10 @@ export class MissingPages {
     return this.#isMissing[pageIndex] !== 0;
   }
 
-  /** Says that a page is missing, before anybody can touch it. */
-  add(pageIndex: number): void {
-    this.#count += 1 - this.#isMissing[pageIndex]!;
-    this.#isMissing[pageIndex] = 1;
+  /** Says that pages are missing, before anybody can touch them; each is said once. */
+  add(pageIndex: number, count = 1): void {
+    this.#count += count;
+    this.#isMissing.fill(1, pageIndex, pageIndex + count);
   }
 
   /**

@@ -54,7 +54,7 @@ export async function cloneMachine(
   });
   const firstPage = ours.ramOffset / PAGE_SIZE;
   const endPage = firstPage + ours.sizeBytes / PAGE_SIZE;
-  for (let page = firstPage; page < endPage; page++) missing.add(page);
+  missing.add(firstPage, endPage - firstPage);
   ramList.missing = missing;
   return { machine, done: fetchAll(machine, missing, capture, firstPage, endPage) };
 }

@@ -52,7 +52,7 @@ export class LazyPages {
   begin(loadedBlobs: ReadonlySet<number>): void {
     for (const { blockIndex, blobIndex, firstPage, pageCount } of this.#reader.pageIndex.runs) {
       if (blockIndex !== this.#blockIndex || loadedBlobs.has(blobIndex)) continue;
-      for (let i = 0; i < pageCount; i++) this.#missing.add(this.#ramPage(firstPage + i));
+      this.#missing.add(this.#ramPage(firstPage), pageCount);
     }
     this.#machine.memory.ramList.missing = this.#missing;
   }

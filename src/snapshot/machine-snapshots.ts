@@ -324,7 +324,7 @@ export class MachineSnapshots {
       lazy?.begin(new Set(blobs));
       machine.pc.virtio.onRestored();
       machine.screen.notify();
-      machine.memory.dirty.harvest(DIRTY_MIGRATION);
+      machine.memory.dirty.clear(0, machine.memory.ramList.capacityBytes, DIRTY_MIGRATION);
       this.#lazy = lazy;
       this.#base = { tag, digest: reader.digest };
     });
