@@ -9,6 +9,7 @@ import { expect, test } from 'vitest';
 import { fetchReason, GuestProcess } from './guest-process.ts';
 
 const reason = fetchReason('debian-686');
+const why = reason === undefined ? '' : ` (${reason})`;
 const MIB = 2 ** 20;
 const FILE_MIB = 48;
 /** Zeros, and a line behind them. */
@@ -18,7 +19,7 @@ const expectedSum = createHash('md5')
   .digest('hex');
 
 test.skipIf(reason !== undefined)(
-  `md5sum saved half-way goes on in a new process, all of it loaded or lazily${reason === undefined ? '' : ` (${reason})`}`,
+  `md5sum saved half-way goes on in a new process, loaded whole or lazily${why}`,
   async () => {
     const folder = mkdtempSync(join(tmpdir(), 'quire-snapshots-'));
     const options = ['--guest', 'debian-686', '--snapshots', folder];
