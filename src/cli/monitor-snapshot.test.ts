@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { countedMemory, countedPart, countingMachine, countOf } from '../../test/snapshot-guest.ts';
 import { runSnapshotLine } from './monitor-snapshot.ts';
-import { MachineStore, memoryBytesOf, snapshotFolder } from './snapshot/machine-store.ts';
+import { MachineStore, memoryBytesOf } from './snapshot/machine-store.ts';
+import { storeFolder } from './snapshot/store-location.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'quire-monitor-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -50,7 +51,7 @@ test('other lines are not about snapshots', () => {
 });
 
 test('the folder is the user\u2019s data folder, unless the environment says otherwise', () => {
-  expect(snapshotFolder({ QUIRE_SNAPSHOTS: '/s' })).toBe('/s');
-  expect(snapshotFolder({ XDG_DATA_HOME: '/d' })).toBe('/d/quire/snapshots');
-  expect(snapshotFolder({})).toMatch(/\.local\/share\/quire\/snapshots$/);
+  expect(storeFolder({ QUIRE_STORE: '/s' })).toBe('/s');
+  expect(storeFolder({ XDG_DATA_HOME: '/d' })).toBe('/d/quire/snapshots');
+  expect(storeFolder({})).toMatch(/\.local\/share\/quire\/snapshots$/);
 });

@@ -2,7 +2,7 @@
 
 import { UsageError } from './command.ts';
 import type { Option } from './options.ts';
-import { snapshotFolder } from './snapshot/machine-store.ts';
+import { storeFolder } from './snapshot/store-location.ts';
 
 export const SNAPSHOT_OPTIONS: readonly Option[] = [
   {
@@ -14,7 +14,7 @@ export const SNAPSHOT_OPTIONS: readonly Option[] = [
   {
     names: ['snapshots'],
     argument: 'FOLDER',
-    summary: 'Where snapshots are (default ~/.local/share/quire/snapshots)',
+    summary: 'Where snapshots are; else QUIRE_STORE, else ~/.local/share/quire/snapshots',
   },
 ];
 
@@ -26,7 +26,7 @@ export interface SnapshotConfig {
 
 /** @throws {UsageError} if a value makes no sense */
 export function parseSnapshots(values: ReadonlyMap<string, string>): SnapshotConfig {
-  const folder = values.get('snapshots') ?? snapshotFolder();
+  const folder = values.get('snapshots') ?? storeFolder();
   if (folder === '') throw new UsageError('Option "--snapshots" must name a folder, got ""');
   const loadTag = values.get('loadvm');
   const isLazy = values.has('lazy');

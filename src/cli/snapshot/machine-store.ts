@@ -1,8 +1,6 @@
 // Snapshots as `quire run` and its monitor use them: a folder that is opened
 // when it is first needed.
 
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { Machine } from '../../machine/machine.ts';
 import { MachineSnapshots } from '../../snapshot/machine-snapshots.ts';
@@ -10,13 +8,6 @@ import { decodeManifest } from '../../snapshot/manifest.ts';
 import { SnapshotReader } from '../../snapshot/snapshot-reader.ts';
 import { DirectoryStore } from './directory-store.ts';
 import { NODE_PLATFORM, ZSTD } from './node-platform.ts';
-
-/** QUIRE_SNAPSHOTS, or `quire/snapshots` in XDG_DATA_HOME, or in `~/.local/share`. */
-export function snapshotFolder(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.QUIRE_SNAPSHOTS) return env.QUIRE_SNAPSHOTS;
-  const data = env.XDG_DATA_HOME || join(homedir(), '.local', 'share');
-  return join(data, 'quire', 'snapshots');
-}
 
 /** How far work is, 0 to 1. */
 export type OnFraction = (part: number) => void;
