@@ -61,7 +61,12 @@ export const RUN_OPTIONS: readonly Option[] = [
     summary: 'Monitor: stdio (shares it by Ctrl-A c) or none (default stdio)',
   },
   ...SNAPSHOT_OPTIONS,
-  { names: ['accel'], argument: 'NAME', summary: 'What runs the processor: software' },
+  {
+    names: ['accel'],
+    argument: 'NAME',
+    summary:
+      'What runs the processor: software (default), or software,translator=on (experimental)',
+  },
   {
     names: ['exit-on'],
     argument: 'PATTERN',
