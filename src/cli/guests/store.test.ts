@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { parsePackage } from './apt.ts';
 import { GuestError } from './guest-error.ts';
 import { GUESTS } from './guest-list.ts';
-import { cacheFolder, findFetched, guestByName } from './store.ts';
+import { cacheFolder, fetchGuest, findFetched, guestByName } from './store.ts';
 
 const folders: string[] = [];
 afterEach(() => {
@@ -85,4 +85,13 @@ test('a record that is cut off counts as no guest', () => {
 test('an unknown guest is an error that names those there are', () => {
   expect(() => guestByName('beos')).toThrow(GuestError);
   for (const { name } of GUESTS) expect(() => guestByName('beos')).toThrow(`"${name}"`);
+});
+
+test('a cache folder that cannot be made is named, with the way out', async () => {
+  const cache = join(cacheWith('kernel'), 'guests', 'memtest86+', 'kernel', 'below-a-file');
+  const failure = fetchGuest(guestByName('memtest86+'), () => {}, cache);
+  await expect(failure).rejects.toThrow(
+    `Cannot fetch the guest: the cache folder "${cache}" cannot be written: ENOTDIR`,
+  );
+  await expect(failure).rejects.toThrow(/Name another with QUIRE_CACHE$/);
 });

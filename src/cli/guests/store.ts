@@ -99,9 +99,18 @@ export async function fetchGuest(
 ): Promise<FetchedGuest> {
   const found = findFetched(guest, cache);
   if (found !== undefined) return found;
-  mkdirSync(join(cache, 'guests'), { recursive: true });
   const aside = join(cache, `aside-${process.pid}-${randomUUID()}`);
-  mkdirSync(aside, { recursive: true });
+  try {
+    mkdirSync(join(cache, 'guests'), { recursive: true });
+    mkdirSync(aside);
+  } catch (error) {
+    throw new GuestError(
+      'CACHE',
+      `the cache folder "${cache}" cannot be written: ${(error as Error).message}. ` +
+        'Name another with QUIRE_CACHE',
+      { cause: error },
+    );
+  }
   try {
     const files = await fetchParts(guest, aside, progress);
     install(files, aside, join(cache, 'guests', guest.name), guest, cache);
