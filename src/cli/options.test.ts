@@ -75,7 +75,10 @@ test.each([
   [[...KERNEL, '--serial', 'tcp:1'], 'must be stdio, file:PATH or none, got "tcp:1"'],
   [[...KERNEL, '--serial', 'file:'], 'must be stdio, file:PATH or none, got "file:"'],
   [[...KERNEL, '--monitor', 'tcp'], 'Option "--monitor" must be stdio or none, got "tcp"'],
-  [[...KERNEL, '--accel', 'kvm'], 'Option "--accel" must be software or software,translator=on, got "kvm"'],
+  [
+    [...KERNEL, '--accel', 'kvm'],
+    'Option "--accel" must be software or software,translator=on, got "kvm"',
+  ],
   [[...KERNEL, '--exit-on', '('], 'Option "--exit-on" must be a regular expression'],
   [[...KERNEL, '--timeout', '-1'], 'Option "--timeout" must be a number of seconds, got "-1"'],
   [[...KERNEL, '-m', '12Q'], 'Option "--memory" must be a size such as 128M or 1G'],
