@@ -80,7 +80,7 @@ const BAD_INPUT: readonly [args: string[], code: number, message: string][] = [
   [['run', '--frob'], 2, 'Unknown option "--frob"'],
   [['run', '--kernel'], 2, 'Option "--kernel" needs a value'],
   [['run', '-kernel', noise!, '-m', 'lots'], 2, 'Option "--memory" must be a size'],
-  [['run', '-kernel', noise!, '-m', '0'], 2, 'Option "--memory" must be from 1M to 3584M'],
+  [['run', '-kernel', noise!, '-m', '0'], 2, 'Option "--memory" must be from 1M to 3680M'],
   [['run', '-kernel', noise!, '-m', '4097K'], 2, 'Option "--memory" must be a multiple of 4K'],
   [['run', '--kernel', join(folder, 'none')], 1, 'Cannot read --kernel'],
   [['run', '--kernel', folder], 1, 'it is a folder'],

@@ -13,8 +13,8 @@ const PAGE_BYTES = 4096;
 
 /** The first megabyte, with the PC's holes in it, must be there. */
 const MEMORY_BYTES_MIN = 2 ** 20;
-/** Up to the PCI hole: RAM shares 4 GiB with the processor's own tables. */
-const MEMORY_BYTES_MAX = 3584 * 2 ** 20;
+/** RAM shares 4 GiB with the display's, and with the processor's own tables. */
+const MEMORY_BYTES_MAX = 3680 * 2 ** 20;
 
 /**
  * A size of memory in bytes, as QEMU reads it: a number and one of B K M G T, MiB without one.

@@ -47,6 +47,14 @@ test('SeaBIOS shows its banner and offers its boot menu', async ({ skip }) => {
   expect(log).toMatch(/table\(50434146\)=0x\w+ \(via rsdt\)/);
 });
 
+test('SeaBIOS is told of RAM below and above the PCI hole', async ({ skip }) => {
+  const reason = fetchReason(FIRMWARE);
+  skip(reason !== undefined, reason);
+  const log = await runToScreen(FIRMWARE, 'No bootable device', '-m', '3680');
+  expect(log).toMatch(/: 0000000000100000 - 00000000dfff\w000 = 1 RAM/);
+  expect(log).toContain(': 0000000100000000 - 0000000106000000 = 1 RAM');
+});
+
 test('Escape opens the boot menu, with the drives in it', async ({ skip }) => {
   const reason = fetchReason(FIRMWARE) ?? fetchReason('memtest86+iso');
   skip(reason !== undefined, reason);
