@@ -121,7 +121,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const env = { memory: memory.wasmMemory, table };
     const slow = this.#slowPaths();
     const engine = options.instantiate({ env, slow, system: systemMethods(this.processor) });
-    this.#run = engine['run'] as (fuel: number) => void;
+    this.#run = engine.run as (fuel: number) => void;
     this.translator = new Translator({
       state: this.state,
       buffer: memory.buffer,
