@@ -170,8 +170,8 @@ test('an option ROM with a bad checksum is left out by the firmware, which goes 
 });
 
 // Goal: what is flashed is on disk after a restart. The firmware is ours: it programs a byte of
-// the chip that it runs in, which the image has as ones.
-test('what a guest programs into its flash chip is in the file', async () => {
+// the chip that it runs in, and tells what was there before and is there now.
+test('what a guest programs into its flash chip is in the file, and stays', async () => {
   const folder = createFolder();
   const flash = join(folder, 'flash.bin');
   const image = new Uint8Array(0x1_0000).fill(0xff);
@@ -182,20 +182,24 @@ test('what a guest programs into its flash chip is in the file', async () => {
     ...[0xb8, 0x00, 0xf0, 0x8e, 0xd8, 0x31, 0xc0, 0x8e, 0xc0, 0xbe, 0x20, 0xff],
     ...[0xbf, 0x00, 0x70, 0xb9, 0x40, 0x00, 0xfc, 0xf3, 0xa4, 0xea, 0x00, 0x70, 0x00, 0x00],
   ];
-  // mov byte [0], 0x40; the same with 0x12 and 0xff; mov al, [0]; out 0xe9, al; hlt
+  // mov al, [0]; out 0xe9, al; mov byte [0], 0x40; the same with 0x12 and 0xff; mov al, [0];
+  // out 0xe9, al; hlt
   const program = [
+    ...[0xa0, 0x00, 0x00, 0xe6, 0xe9],
     ...[0xc6, 0x06, 0x00, 0x00, 0x40, 0xc6, 0x06, 0x00, 0x00, 0x12],
     ...[0xc6, 0x06, 0x00, 0x00, 0xff, 0xa0, 0x00, 0x00, 0xe6, 0xe9, 0xf4, 0xeb, 0xfd],
   ];
   image.set(copy, 0xff00);
   image.set(program, 0xff20);
   image.set([0xea, 0x00, 0xff, 0x00, 0xf0], 0xfff0);
+  image[0] = 0x13;
   writeFileSync(flash, image);
-  guest = new GuestProcess(
-    ...['--pflash', flash, '--vgabios', 'none', '--serial', 'none', '--debugcon', 'stdio'],
-    ...['--exit-on', '\\x12', '--timeout', '60'],
-  );
-  expect(await guest.exitCode()).toBe(0);
-  expect(readFileSync(flash)[0]).toBe(0x12);
-  expect(readFileSync(flash)[1]).toBe(0xff);
+  for (const said of ['\\x13\\x12', '\\x12\\x12']) {
+    guest = new GuestProcess(
+      ...['--pflash', flash, '--vgabios', 'none', '--serial', 'none', '--debugcon', 'stdio'],
+      ...['--exit-on', said, '--timeout', '60'],
+    );
+    expect(await guest.exitCode()).toBe(0);
+    expect([...readFileSync(flash).subarray(0, 2)]).toEqual([0x12, 0xff]);
+  }
 });
