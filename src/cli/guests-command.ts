@@ -39,10 +39,10 @@ function list(out: Output, isJSON: boolean): void {
     return;
   }
   for (const { name, summary, memoryBytes, fetched } of rows) {
-    const state = fetched === null ? 'not fetched' : fetched.join(', ');
-    out.write(
-      `${name.padEnd(NAME_COLUMNS)}${summary}, ${memoryBytes / MIB} MiB\n${' '.repeat(NAME_COLUMNS)}${state}\n`,
-    );
+    // One package may give several files.
+    const state = fetched === null ? 'not fetched' : [...new Set(fetched)].join(', ');
+    out.write(`${name.padEnd(NAME_COLUMNS)}${summary}, ${memoryBytes / MIB} MiB\n`);
+    out.write(`${' '.repeat(NAME_COLUMNS)}${state}\n`);
   }
   out.write(`\nKept in ${cacheFolder()}\n`);
 }

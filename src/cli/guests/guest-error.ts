@@ -2,8 +2,8 @@
 export type GuestErrorCode = 'UNKNOWN' | 'NO_PACKAGES' | 'FETCH' | 'DIGEST' | 'UNPACK' | 'CACHE';
 
 const HINT =
-  'Install the tools of a Debian system, or give a kernel with --kernel FILE (and --initrd FILE), ' +
-  'or firmware with --bios FILE';
+  'Install the tools of a Debian system, or give a kernel with --kernel FILE ' +
+  '(and --initrd FILE), or firmware with --bios FILE';
 
 /** Errors after which another way to a guest helps. */
 const HINTED: readonly GuestErrorCode[] = ['NO_PACKAGES', 'FETCH', 'DIGEST', 'UNPACK'];
