@@ -25,7 +25,6 @@ export const MEMORY_BYTES_MIN = 0x10_0000;
 
 /** The memory of a machine and its parts. */
 export interface PCMemory extends MachineMemory {
-  readonly wasmMemory: WebAssembly.Memory;
   /** Regions, address space and what else belongs to memory. */
   readonly guest: GuestMemory;
 }
