@@ -257,6 +257,7 @@ export class AddressSpace {
     return ramOffset;
   }
 
+  /** What answers at an address. */
   kindOf(gpa: number): AddressKind {
     return KIND_NAMES[this.find(gpa).kind]!;
   }

@@ -165,6 +165,7 @@ export class RAMList {
     this.missing?.claim(ramOffset, sizeBytes);
   }
 
+  /** `listener` is told of blocks from now on, not of those that are there. */
   addListener(listener: RAMListListener): void {
     this.#listeners.push(listener);
   }

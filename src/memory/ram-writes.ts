@@ -63,6 +63,7 @@ export class RAMWrites implements RAMListListener {
     this.#beforeListeners = [...this.#beforeListeners, listener];
   }
 
+  /** Takes back `addBeforeListener`. */
   removeBeforeListener(listener: BeforeWriteListener): void {
     this.#beforeListeners = this.#beforeListeners.filter((other) => other !== listener);
   }
