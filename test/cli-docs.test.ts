@@ -31,3 +31,8 @@ test.each(INFO_COMMANDS.map(({ name }) => name))('docs/cli.md has info %s', (nam
 test.each(COMMANDS.map(({ name }) => name))('docs/cli.md has quire %s', (name) => {
   expect(text).toContain(`quire ${name}`);
 });
+
+test('docs/cli.md says each thing once', () => {
+  const heads = [...text.matchAll(/^\| (`.*?) \|/gm)].map(([, head]) => head);
+  expect(heads.filter((head, index) => heads.indexOf(head) !== index)).toEqual([]);
+});
