@@ -22,7 +22,7 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: 'snapshot',
-    summary: 'List, compare, verify and move snapshots',
+    summary: 'List, compare, verify, move and export snapshots',
     load: async () => (await import('./snapshot/snapshot-command.ts')).snapshotCommand,
   },
   {

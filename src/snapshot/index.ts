@@ -1,6 +1,7 @@
 // `quire/snapshot`: what a program needs to save, load, compare and keep snapshots.
 
 export { cloneMachine, type MachineClone } from './clone.ts';
+export { type CoreImage, type CorePart, coreImageOf, type MappedRegion } from './core-image.ts';
 export { type BlockDifference, compareSnapshots, type SnapshotDifference } from './difference.ts';
 export type { Compression, Digest, SnapshotPlatform } from './digest.ts';
 export { type CoreRegion, type CoreRegisters, elfCoreHeader } from './elf-core.ts';

@@ -1,12 +1,12 @@
 // The processor's section: what of cpu/state-layout.ts is architectural, as raw bytes under field
 // numbers. The state area's other fields follow from these, or live within one instruction.
 
-import type { CPUState } from '../cpu/state.ts';
+import { CPUState } from '../cpu/state.ts';
 import * as layout from '../cpu/state-layout.ts';
 import type { VCPU } from '../cpu/vcpu.ts';
 import { mismatch } from './machine-error.ts';
 import type { LoadedSection, SectionValue, StateSection } from './sections.ts';
-import type { SnapshotError } from './snapshot-error.ts';
+import { SnapshotError } from './snapshot-error.ts';
 
 export const PROCESSOR_SECTION = 'cpu';
 export const PROCESSOR_VERSION = 1;
@@ -186,6 +186,24 @@ export function restoreProcessor(vcpu: VCPU, section: LoadedSection, keepsCode: 
   writeState(vcpu.state, section);
   vcpu.isNMIPending = section.values.get(NMI_PENDING_FIELD) as boolean;
   vcpu.synchronize(keepsCode);
+}
+
+/**
+ * A processor's state by itself, to be looked at.
+ * @throws {SnapshotError} as `checkProcessor`; `NEWER_VERSION`
+ */
+export function readProcessor(section: LoadedSection): CPUState {
+  if (section.version > PROCESSOR_VERSION)
+    throw new SnapshotError(
+      'NEWER_VERSION',
+      `Cannot read "${PROCESSOR_SECTION}" as its version must be at most ${PROCESSOR_VERSION}: ` +
+        `the snapshot has ${section.version}`,
+      { subject: PROCESSOR_SECTION },
+    );
+  checkProcessor(section);
+  const state = new CPUState(new ArrayBuffer(layout.STATE_BYTES));
+  writeState(state, section);
+  return state;
 }
 
 function writeState(state: CPUState, section: LoadedSection): void {

@@ -1,6 +1,7 @@
 // `quire snapshot VERB`: snapshots in a store, for people and, with --json, for programs.
 
 import { formatSize } from '../../base/hex.ts';
+import { coreImageOf } from '../../snapshot/core-image.ts';
 import { compareSnapshots } from '../../snapshot/difference.ts';
 import { sectionKey } from '../../snapshot/sections.ts';
 import { SnapshotError } from '../../snapshot/snapshot-error.ts';
@@ -12,6 +13,7 @@ import { EXIT_ERROR, EXIT_OK } from '../exit-code.ts';
 import { progressOn } from '../guests-command.ts';
 import { describeOptions, type Option, type ParsedOptions, parseOptions } from '../options.ts';
 import { suggestion } from '../suggestion.ts';
+import { writeCoreFile } from './core-file.ts';
 import { DirectoryStore } from './directory-store.ts';
 import { NODE_PLATFORM } from './node-platform.ts';
 import { pull, push, type TransferOptions, type TransferProgress } from './registry.ts';
@@ -22,6 +24,7 @@ const OPTIONS: readonly Option[] = [
   { names: ['store'], argument: 'DIR', summary: 'The store; else QUIRE_STORE, else your own' },
   { names: ['json'], summary: 'Print for programs' },
   { names: ['dry-run'], summary: 'gc: say what would go, and keep it' },
+  { names: ['elf'], summary: 'export: an ELF core, which gdb opens' },
   { names: ['plain-http'], summary: 'push, pull: no TLS; a loopback address needs none' },
   {
     names: ['mount-from'],
@@ -68,6 +71,13 @@ const VERBS: readonly Verb[] = [
     run: remove,
   },
   { name: 'gc', usage: '', summary: 'Remove what no snapshot needs', counts: [0, 0], run: collect },
+  {
+    name: 'export',
+    usage: '--elf TAG FILE',
+    summary: 'Write memory and registers to a core file',
+    counts: [2, 2],
+    run: exportOne,
+  },
   {
     name: 'push',
     usage: 'TAG HOST/NAME[:TAG]',
@@ -293,21 +303,53 @@ async function collect({ store, options, streams, isJSON }: Call): Promise<numbe
   return EXIT_OK;
 }
 
+async function exportOne({ store, args, options, streams, isJSON }: Call): Promise<number> {
+  if (!options.values.has('elf'))
+    throw new UsageError('Which format? "export" has --elf: quire snapshot export --elf TAG FILE');
+  const [tag, path] = args as [string, string];
+  const progress = progressOn(streams.err);
+  const { signal, end } = untilInterrupted('Interrupted; nothing was written');
+  try {
+    const image = coreImageOf(await open(store, tag));
+    await writeCoreFile(image, path, {
+      signal,
+      onProgress: (part) => progress.show(`${path}: ${Math.round(part * 100)} %`),
+    });
+    progress.end();
+    const { regions, sizeBytes } = image;
+    if (isJSON) streams.out.write(`${JSON.stringify({ tag, path, sizeBytes, regions })}\n`);
+    else
+      streams.out.write(
+        `Wrote ${tag} to ${path}: ${size(sizeBytes)}, ${regions.length} regions of memory\n`,
+      );
+  } finally {
+    progress.end();
+    end();
+  }
+  return EXIT_OK;
+}
+
+/** A signal that Ctrl-C aborts, until `end` is called. */
+function untilInterrupted(message: string): { signal: AbortSignal; end: () => void } {
+  const controller = new AbortController();
+  const interrupt = (): void => controller.abort(new Error(message));
+  process.once('SIGINT', interrupt);
+  return { signal: controller.signal, end: () => process.off('SIGINT', interrupt) };
+}
+
 /** Options of a transfer, and how it ends by Ctrl-C. */
 function transferOptions({ options, streams }: Call) {
   const progress = progressOn(streams.err);
-  const controller = new AbortController();
-  const interrupt = (): void => controller.abort(new Error('Interrupted; run it again to go on'));
-  process.once('SIGINT', interrupt);
+  const interruption = untilInterrupted('Interrupted; run it again to go on');
   const mountFrom = options.repeated.get('mount-from');
   const transfer: TransferOptions = {
-    signal: controller.signal,
+    signal: interruption.signal,
     onProgress: ({ doneBlobs, blobCount, movedBytes }: TransferProgress) =>
       progress.show(`${doneBlobs} of ${blobCount} blobs, ${size(movedBytes)}`),
     ...(mountFrom === undefined ? {} : { mountFrom }),
   };
   const end = (): void => {
-    process.off('SIGINT', interrupt);
+    interruption.end();
     progress.end();
   };
   return { transfer, end };
