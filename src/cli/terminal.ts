@@ -32,6 +32,7 @@ export class Terminal {
     this.#input.on('data', this.#onData);
     // A closed input ends nothing: the guest runs on. An error (EIO of a lost terminal) is an end.
     this.#input.on('error', () => {});
+    this.#input.ref?.();
     this.#input.resume();
   }
 
@@ -42,6 +43,8 @@ export class Terminal {
     this.#isOpen = false;
     this.#input.off('data', this.#onData);
     this.#input.pause();
+    // A pipe that stays open must not keep the process; a file's stream has nothing to let go.
+    this.#input.unref?.();
     process.off('exit', this.#restore);
     for (const signal of SIGNALS) process.off(signal, this.#onSignal);
     process.off('uncaughtException', this.#onUncaught);
