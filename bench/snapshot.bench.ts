@@ -4,10 +4,21 @@
 // SHA-256 and a synced file of the touched bytes, in blobs of a MiB, with nothing else done.
 // Blobs are not compressed unless said.
 //
+// Variants "snap.S: …" are beside v86 and QEMU: the guest of that name has touched 256 MiB of 512,
+// a word of each page, and is saved to a synced file or store, and loaded.
+//
 // Found: see docs/benchmarks.md, "Snapshots".
 
 import { createHash } from 'node:crypto';
-import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { softwareAccelerator } from '../src/accel/software/index.ts';
@@ -18,6 +29,8 @@ import { cloneMachine, type MachineClone } from '../src/snapshot/clone.ts';
 import { MachineSnapshots } from '../src/snapshot/machine-snapshots.ts';
 import { ResetPoint } from '../src/snapshot/reset-point.ts';
 import { blankMachine } from '../test/snapshot-guest.ts';
+import { findSnapshotPeers } from './comparison/snapshot-peers.ts';
+import { assemble, kernelSource } from './guests/assemble.ts';
 import type { Measurement } from './harness.ts';
 
 const MIB = 2 ** 20;
@@ -30,19 +43,28 @@ const RESET_PAGES = 50;
 /** One sample: what it took, ms; what comes before and after is not measured. */
 type Sample = () => Promise<number>;
 
+/** A sample, and what to do after the last one. */
+interface ClosableSample {
+  readonly sample: Sample;
+  readonly close: () => Promise<void>;
+}
+
 /** As `harness.ts` does, for work that is awaited. */
 async function variant(
   name: string,
   sampleCount: number,
-  create: (folder: string) => Promise<Sample>,
+  create: (folder: string) => Promise<Sample | ClosableSample>,
   extra: Pick<Measurement, 'bytesPerOperation' | 'lowerBound'> = {},
 ): Promise<void> {
   const [mode, wanted] = process.argv.slice(2);
   if (mode === '--list') process.stdout.write(`${name}\n`);
   if (mode !== '--variant' || wanted !== name) return;
   const folder = mkdtempSync(join(tmpdir(), 'quire-bench-'));
+  let close: (() => Promise<void>) | undefined;
   try {
-    const sample = await create(folder);
+    const created = await create(folder);
+    const sample = typeof created === 'function' ? created : created.sample;
+    if (typeof created !== 'function') close = created.close;
     await sample();
     const times: number[] = [];
     for (let i = 0; i < sampleCount; i++) times.push((await sample()) * 1e6);
@@ -57,6 +79,7 @@ async function variant(
     };
     process.stdout.write(`${JSON.stringify(result)}\n`);
   } finally {
+    await close?.();
     rmSync(folder, { recursive: true, force: true });
   }
 }
@@ -225,3 +248,57 @@ await variant('reset of 50 pages', 1000, async (folder) => {
     return timed(() => point.resetNow());
   };
 });
+
+/** snap.S in a machine of ours, standing still when its memory is touched. */
+async function snapGuest(folder: string) {
+  const kernel = readFileSync(assemble(folder, kernelSource('snap')));
+  const machine = blankMachine({ memoryBytes: RAM_BYTES, kernel });
+  await new Promise<void>((resolve) => {
+    machine.pc.serial.onByte = () => resolve();
+    machine.start();
+  });
+  await machine.pause();
+  return machine;
+}
+
+const SNAP_SAMPLES = 3;
+
+await variant('snap.S: Quire saves', SNAP_SAMPLES, async (folder) => {
+  const machine = await snapGuest(folder);
+  let count = 0;
+  return async () => {
+    const store = await DirectoryStore.open(join(folder, String(count++)));
+    const snapshots = new MachineSnapshots(machine, { store, platform: NODE_PLATFORM });
+    return timed(() => snapshots.save('s', { kind: 'full' }));
+  };
+});
+
+for (const isLazy of [false, true])
+  await variant(`snap.S: Quire loads${isLazy ? ' lazily' : ''}`, SNAP_SAMPLES, async (folder) => {
+    const store = await DirectoryStore.open(join(folder, 'store'));
+    const source = await snapGuest(folder);
+    await new MachineSnapshots(source, { store, platform: NODE_PLATFORM }).save('s');
+    return async () => {
+      const machine = blankMachine({ memoryBytes: RAM_BYTES, isBlank: true });
+      const loader = new MachineSnapshots(machine, { store, platform: NODE_PLATFORM });
+      const ms = await timed(async () => {
+        await loader.load('s', { isLazy });
+        machine.vcpu.run(1);
+      });
+      await loader.lazy?.done;
+      machine.close();
+      return ms;
+    };
+  });
+
+const isListing = process.argv[2] === '--list';
+const peers = await findSnapshotPeers((why) => {
+  if (isListing) process.stderr.write(`${why}\n`);
+});
+for (const { name, start } of peers)
+  for (const verb of ['save', 'load'] as const)
+    await variant(`snap.S: ${name} ${verb}s`, SNAP_SAMPLES, async (folder) => {
+      const kernelPath = assemble(folder, kernelSource('snap'));
+      const peer = await start({ kernelPath, memoryBytes: RAM_BYTES, folder });
+      return { sample: peer[verb], close: peer.close };
+    });
