@@ -24,7 +24,7 @@ test('the entropy of virtio-rng-pci is the host', () => {
 test.each([
   [
     ['--device', 'virtio-rgn-pci'],
-    'Option "--device" must be virtio-rng-pci or virtio-balloon-pci, got "virtio-rgn-pci"',
+    'must be virtio-rng-pci or vmgenid or virtio-balloon-pci, got "virtio-rgn-pci"',
   ],
   [['--device', 'virtio-rgn-pci'], 'did you mean "virtio-rng-pci"'],
   [['--device', ''], 'got ""'],

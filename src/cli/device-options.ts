@@ -21,6 +21,16 @@ const DEVICES: ReadonlyMap<string, { readonly isSingle: boolean; create(): Devic
       },
     ],
     [
+      'vmgenid',
+      {
+        isSingle: true,
+        create: () => ({
+          kind: 'vmgenid' as const,
+          fillRandom: (bytes: Uint8Array) => void randomFillSync(bytes),
+        }),
+      },
+    ],
+    [
       'virtio-balloon-pci',
       { isSingle: true, create: () => ({ kind: 'virtio-balloon-pci' as const }) },
     ],

@@ -105,6 +105,12 @@ export class ACPIPM implements Savable {
     this.#update();
   }
 
+  /** General-purpose event `index`, 0–15, happened. */
+  raiseEvent(index: number): void {
+    this.state.gpeStatus |= 1 << index;
+    this.#update();
+  }
+
   /** A byte of the block; the machine's bus joins wider reads, lowest byte first. */
   read(offset: number): number {
     const register = offset & ~1;

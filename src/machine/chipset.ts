@@ -22,6 +22,10 @@ import { PCIBus } from './pci-bus.ts';
 export const PM_BASE = 0x600;
 const SMBUS_BASE = 0x700;
 export const SCI_IRQ = 9;
+/** Where the generation ID is, in machines that have one: reserved, and no PCI device's. */
+export const GENERATION_ID_GPA = 0xfeff_f000;
+/** The general-purpose event that says it changed. */
+export const GENERATION_ID_EVENT = 5;
 /** ISA interrupts of PIRQ A–D as firmware leaves them. */
 export const PIRQ_IRQS = [10, 10, 11, 11] as const;
 const BYTES_ONLY: IoSizes = { maxBytes: 1 };

@@ -17,13 +17,14 @@ import { Port92 } from '../devices/port92.ts';
 import type { Savable } from '../devices/saved-state.ts';
 import { SystemControlB } from '../devices/system-control-b.ts';
 import { UART16550 } from '../devices/uart16550.ts';
+import { GENERATION_ID_REGION_BYTES, VMGenerationId } from '../devices/vm-generation-id.ts';
 import { AddressSpace } from '../memory/address-space.ts';
 import type { IoSizes } from '../memory/io-ops.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
 import type { BoardDevices } from './boot/acpi-tables.ts';
-import { Chipset, PIRQ_IRQS, SCI_IRQ } from './chipset.ts';
+import { Chipset, GENERATION_ID_EVENT, GENERATION_ID_GPA, PIRQ_IRQS, SCI_IRQ } from './chipset.ts';
 import { attachDisplay, type Display } from './display.ts';
 import { attachOptionROM, Firmware, type FirmwareConfig } from './firmware.ts';
 import type { PCMemory } from './machine-memory.ts';
@@ -97,6 +98,8 @@ export class PC implements InterruptSource {
   readonly debugConsole = new DebugConsole();
   readonly storage: Storage;
   readonly virtio: Virtio;
+  /** With device `vmgenid`. Whoever puts the machine back or copies it calls `renew`. */
+  readonly generationId: VMGenerationId | undefined;
   readonly display: Display;
   readonly #events: PCEvents;
   readonly #memory: PCMemory;
@@ -162,7 +165,8 @@ export class PC implements InterruptSource {
       devices: options.devices ?? [],
     });
     const hasFloppy = (options.drives ?? []).some((drive) => drive.interface === 'floppy');
-    this.board = { serialCount, hasFloppy };
+    this.generationId = this.#attachGenerationId(options.devices ?? []);
+    this.board = { serialCount, hasFloppy, hasGenerationId: this.generationId !== undefined };
     const { firmware } = options;
     if (firmware !== undefined) {
       this.firmware = new Firmware(firmware, {
@@ -190,6 +194,7 @@ export class PC implements InterruptSource {
       ...this.storage.savables,
       ...this.virtio.savables,
       ...this.display.savables,
+      ...(this.generationId === undefined ? [] : [this.generationId]),
       // Who receives interrupt lines comes after those who drive them.
       ...[this.pics.slave, this.pics.master, this.ioapic, this.apic],
     ];
@@ -312,6 +317,22 @@ export class PC implements InterruptSource {
       impl: WORDS32_ONLY,
     });
     root.addSubregion(IO_APIC_BASE, ioapicRegion);
+  }
+
+  #attachGenerationId(devices: readonly DeviceConfig[]): VMGenerationId | undefined {
+    const [config, second] = devices.filter((device) => device.kind === 'vmgenid');
+    if (config === undefined) return undefined;
+    if (second !== undefined)
+      throw new RangeError('Cannot create machine as it must have one "vmgenid" at most');
+    const chip = new VMGenerationId(config.fillRandom);
+    chip.onRenew = () => this.chipset.acpi.raiseEvent(GENERATION_ID_EVENT);
+    const region = MemoryRegion.io('vm-generation-id', GENERATION_ID_REGION_BYTES, {
+      read: (offset) => chip.read(offset),
+      write: () => {},
+      impl: BYTES_ONLY,
+    });
+    this.#memory.guest.root.addSubregion(GENERATION_ID_GPA, region);
+    return chip;
   }
 
   /** A device of byte registers; wider accesses are so many bytes. */

@@ -30,7 +30,9 @@ import type { PCIBus } from './pci-bus.ts';
 export type DeviceConfig =
   | { readonly kind: 'virtio-balloon-pci' }
   /** @param fillRandom fills its argument with random bytes that nobody can guess */
-  | { readonly kind: 'virtio-rng-pci'; readonly fillRandom: EntropySource };
+  | { readonly kind: 'virtio-rng-pci'; readonly fillRandom: EntropySource }
+  /** A number that changes with each load and clone: not on the bus, one at most. */
+  | { readonly kind: 'vmgenid'; readonly fillRandom: EntropySource };
 
 /** What the devices are wired to. */
 export interface VirtioWiring {

@@ -25,7 +25,8 @@ export interface MachineClone {
  * Copies `source` as it is now. Both run on independently; the clone stands still at first.
  *
  * The clone's own part is what `options` gives it: media of its own drives, and host randomness for
- * `virtio-rng-pci`. What the guest's kernel has gathered of randomness is the same in both.
+ * `virtio-rng-pci`. With `vmgenid` its guest is told that it is another machine; without, what the
+ * guest's kernel has gathered of randomness is the same in both.
  * @param options of an equal machine; `isBlank` is set
  * @throws {SnapshotError} `MISMATCH` if they make another machine
  * @throws {TypeError} if the original is closed, or has failed
@@ -81,6 +82,7 @@ function copyInstant(source: Machine, machine: Machine): PageCapture {
   const capture = new PageCapture(guest);
   capture.want(ramOffset, sizeBytes);
   machine.pc.virtio.onRestored();
+  machine.pc.generationId?.renew();
   return capture;
 }
 

@@ -323,6 +323,7 @@ export class MachineSnapshots {
       this.#replaceRAM(pages, isBlank);
       lazy?.begin(new Set(blobs));
       machine.pc.virtio.onRestored();
+      machine.pc.generationId?.renew();
       machine.screen.notify();
       machine.memory.dirty.clear(0, machine.memory.ramList.capacityBytes, DIRTY_MIGRATION);
       this.#lazy = lazy;

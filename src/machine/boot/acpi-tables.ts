@@ -14,7 +14,7 @@ import {
 import { IO_APIC_BASE } from '../../devices/io-apic.ts';
 import { APIC_BASE_DEFAULT } from '../../devices/local-apic.ts';
 import { pirqOf } from '../../devices/piix3-pirq.ts';
-import { PIRQ_IRQS, PM_BASE, SCI_IRQ } from '../chipset.ts';
+import { GENERATION_ID_EVENT, GENERATION_ID_GPA, PIRQ_IRQS, PM_BASE, SCI_IRQ } from '../chipset.ts';
 import { RAM_BELOW_4G_END } from '../memory-map.ts';
 import { SERIAL_PORTS } from '../serial-ports.ts';
 import * as aml from './aml.ts';
@@ -26,6 +26,7 @@ export const LOCAL_APIC_ID = 0;
 export interface BoardDevices {
   readonly serialCount: number;
   readonly hasFloppy: boolean;
+  readonly hasGenerationId?: boolean;
 }
 
 const HEADER_BYTES = 36;
@@ -50,6 +51,8 @@ const LINT1 = 1;
 const ALL_PROCESSORS = 0xff;
 const PCI_DEVICE_COUNT = 32;
 const PCI_PIN_COUNT = 4;
+/** What the generation ID's device is notified of. */
+const GENERATION_ID_CHANGED = 0x80;
 
 function bytesSum(bytes: Uint8Array): number {
   return bytes.reduce((sum, byte) => (sum + byte) & 0xff, 0);
@@ -135,6 +138,32 @@ function isaDevices({ serialCount, hasFloppy }: BoardDevices): aml.AML {
   );
 }
 
+/**
+ * "Virtual Machine Generation ID", "Implementation": the device is known by its _CID, ADDR gives the
+ * halves of the number's address, and its event notifies the device. Its _CID is longer than what
+ * ACPI allows, so Hyper-V has a short one beside it.
+ */
+function generationId(): aml.AML {
+  const digits = GENERATION_ID_EVENT.toString(16).toUpperCase().padStart(2, '0');
+  return [
+    ...aml.scope(
+      '\\_SB_',
+      aml.device(
+        'VGEN',
+        aml.named('_HID', aml.text('QUIR0001')),
+        aml.named('_CID', aml.packaged(aml.text('VM_Gen_Counter'), aml.text('VMGENCTR'))),
+        aml.named('_DDN', aml.text('VM_Gen_Counter')),
+        aml.named('_STA', aml.integer(0x0f)),
+        aml.named('ADDR', aml.packaged(aml.integer(GENERATION_ID_GPA), aml.integer(0))),
+      ),
+    ),
+    ...aml.scope(
+      '\\_GPE',
+      aml.method(`_E${digits}`, aml.notify(['_SB_', 'VGEN'], GENERATION_ID_CHANGED)),
+    ),
+  ];
+}
+
 /** Differentiated description: one PCI bus with its interrupt routes, ISA devices, soft off. */
 export function buildDSDT(devices: BoardDevices): Uint8Array {
   const sleepType = aml.integer(SLEEP_TYPE_S5);
@@ -159,6 +188,7 @@ export function buildDSDT(devices: BoardDevices): Uint8Array {
         isaDevices(devices),
       ),
     ),
+    ...(devices.hasGenerationId === true ? generationId() : []),
     ...aml.named('\\_S5_', aml.packaged(sleepType, sleepType, aml.integer(0), aml.integer(0))),
   ]);
 }

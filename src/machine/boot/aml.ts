@@ -38,6 +38,8 @@ export function eisaId(id: string): AML {
   return [0x0c, letters >> 8, letters & 0xff, product >> 8, product & 0xff];
 }
 
+export const text = (value: string): AML => [0x0d, ...ascii(value), 0];
+
 export const named = (name: string, value: AML): AML => [0x08, ...nameString(name), ...value];
 
 export const packaged = (...elements: readonly AML[]): AML => [
@@ -58,6 +60,19 @@ export const scope = (name: string, ...terms: readonly AML[]): AML => [
 export const device = (name: string, ...terms: readonly AML[]): AML => [
   ...[0x5b, 0x82],
   ...packageOf([...nameString(name), ...terms.flat()]),
+];
+
+/** A method without arguments. */
+export const method = (name: string, ...terms: readonly AML[]): AML => [
+  0x14,
+  ...packageOf([...nameString(name), 0, ...terms.flat()]),
+];
+
+/** Notifies the device at a path of two names below the root. */
+export const notify = (path: readonly [string, string], value: number): AML => [
+  ...[0x86, ...ascii('\\'), 0x2e],
+  ...path.flatMap(nameString),
+  ...integer(value),
 ];
 
 /** Resource descriptors of `_CRS`; `end` is the last address that belongs to it. */
