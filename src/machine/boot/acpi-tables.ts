@@ -139,8 +139,8 @@ function isaDevices({ serialCount, hasFloppy }: BoardDevices): aml.AML {
 }
 
 /**
- * "Virtual Machine Generation ID", "Implementation": the device is known by its _CID, ADDR gives the
- * halves of the number's address, and its event notifies the device. Its _CID is longer than what
+ * "Virtual Machine Generation ID", "Implementation": the device is known by its _CID, ADDR gives
+ * the halves of the number's address, and its event notifies the device. Its _CID is longer than
  * ACPI allows, so Hyper-V has a short one beside it.
  */
 function generationId(): aml.AML {
