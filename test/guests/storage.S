@@ -1,5 +1,5 @@
 # Disks at work, for tests of snapshots: in each of ROUNDS rounds noise is written to the first ATA
-# disk by PIO and by DMA, and to a virtio disk, and read back; all that was read goes into a checksum.
+# disk by PIO and by DMA, and to a virtio disk, and read back; what was read goes into a checksum.
 #
 # The host sets up the virtio queue: rings from 0x10000 on, chain 0 writes 0x14000 and chain 3 reads
 # into 0x15000, with their header at 0x13000 and status at 0x13010; at 0x9000 is where to notify.

@@ -1,5 +1,5 @@
 // memtest86+ is saved half-way, killed, and goes on in another process without an error: a byte of
-// RAM, a register or a cache of code that came back wrong would be one. Fetched once, into the cache.
+// tested RAM that came back wrong would be one. The guest is fetched once, into the cache.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
