@@ -128,9 +128,13 @@ export function afterEncoding(current: MutableCase): void {
     case 'target':
       prepareTarget(current);
       return;
-    case 'popf':
-      writeNumber(current, esp, random.bits() & ~FLAG_TF_AND_AC, 4);
+    case 'popf': {
+      // In halves, as the upper one may lie outside the window: TF must not be left to chance.
+      const flags = random.bits() & ~FLAG_TF_AND_AC;
+      writeNumber(current, esp, flags & 0xffff, 2);
+      writeNumber(current, esp + 2, flags >>> 16, 2);
       return;
+    }
     case 'enter':
       bytes[bytes.length - 3] = random.below(0x40);
       bytes[bytes.length - 2] = 0;
