@@ -2,17 +2,14 @@
 // manuals what is right and says OK or FAIL itself; QEMU then has to agree line by line, except for
 // lines that the program's source names in `# QEMU differs: <beginning of the line> (why)`.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { softwareAccelerator } from '../../src/accel/software/index.ts';
-import { buildGuest, missingTool, runInQEMU, runInQuire } from './run-guest.ts';
+import { buildGuest, missingTool, runInQEMU, runInQuire, selfCheckingGuests } from './run-guest.ts';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const NAMES = readdirSync(HERE)
-  .filter((name) => name.endsWith('.S'))
-  .map((name) => name.slice(0, -2));
 const TEST_TIMEOUT_MS = 60_000;
 const QEMU_CPU = 'max';
 
@@ -27,7 +24,7 @@ function comparable(output: string, exceptions: readonly string[]): string[] {
 const qemuNote = noQEMU === undefined ? '' : ` (not compared: ${noQEMU})`;
 
 describe.skipIf(noCompiler !== undefined)(`guest programs ${noCompiler ?? ''}`, () => {
-  for (const name of NAMES) {
+  for (const name of selfCheckingGuests()) {
     test(
       `${name}: what the manuals say, and what QEMU does${qemuNote}`,
       () => {
