@@ -25,7 +25,7 @@ import type { DeviceConfig } from './virtio.ts';
 
 /** What a machine is made of, and what it starts. Sizes are bytes. */
 export interface MachineOptions {
-  /** Guest RAM: whole pages, 1 MiB to 4080 MiB. */
+  /** Guest RAM: whole pages, 1 MiB to what fits in 4 GiB with the tables. */
   readonly memoryBytes: number;
   readonly accelerator: Accelerator;
   readonly host: Host;

@@ -122,6 +122,9 @@ static void on_fault(int signal_number, siginfo_t *info, void *context) {
   g[REG_DS] = g[REG_ES] = g[REG_SS];
 }
 
+/* <linux/signal.h>; the C library's headers do not have it everywhere. */
+#define KERNEL_SS_AUTODISARM (1u << 31)
+
 static uint32_t outside_hash(const uint32_t *page) {
   uint32_t hash = 0;
   for (uint32_t i = 0; i < WINDOW / 4; i++) hash += page[i] * (2 * i + 1);
@@ -196,7 +199,11 @@ int main(void) {
   memset((void *)CODE_BASE, 0xcc, CODE_BYTES);
 
   static uint8_t handler_stack[65536];
-  stack_t stack = {.ss_sp = handler_stack, .ss_size = sizeof handler_stack};
+  /* A case's ESP may lie in this very stack: without the flag the kernel would take it for a nested
+     signal and push the frame there (sigaltstack(2), SS_AUTODISARM). */
+  stack_t stack = {.ss_sp = handler_stack,
+                   .ss_size = sizeof handler_stack,
+                   .ss_flags = (int)KERNEL_SS_AUTODISARM};
   sigaltstack(&stack, 0);
   struct sigaction action = {.sa_sigaction = on_fault,
                              .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};

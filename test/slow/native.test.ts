@@ -3,6 +3,6 @@
 import { softwareAccelerator } from '../../src/accel/software/index.ts';
 import { testAccelerator } from '../oracle/accelerator-cases.ts';
 
-const CASES_PER_FORM = 1000;
+const CASES_PER_FORM = 5000;
 
 testAccelerator('software', () => softwareAccelerator, { count: CASES_PER_FORM });

@@ -207,7 +207,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       if (this.#badFetch !== undefined) return this.#shutdown(this.#badFetch);
       if (state.hasException) {
         if (processor.deliverPendingException() === 'shutdown') {
-          return this.#shutdown('triple fault');
+          return this.#shutdown(processor.shutdownReason || 'triple fault');
         }
         // A delivery counts as work: a handler whose first instruction faults must not hold us.
         left--;
@@ -253,8 +253,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   }
 
   #shutdown(reason: string): RunExit {
-    const cause = this.processor.shutdownReason || reason;
-    return { kind: 'shutdown', reason: cause, report: this.processor.report() };
+    return { kind: 'shutdown', reason, report: this.processor.report() };
   }
 
   #linearEip(): number {
