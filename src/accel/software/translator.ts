@@ -5,7 +5,7 @@ import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
 import type { CodeCache } from './code-cache.ts';
-import type { HandlerMeaning, InterpreterModule } from './interpreter-module.ts';
+import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
 import { RECORD_BYTES, RECORD_SHIFT } from './record.ts';
 import { buildUnit, mustDefer } from './unit-module.ts';
 import { findRegion, type PageReader, type UnitInstruction } from './unit-region.ts';
@@ -39,7 +39,7 @@ export class Translator {
   readonly counters = { units: 0, instructions: 0, dropped: 0, failed: 0, compileMs: 0 };
   readonly #state: CPUState;
   readonly #cache: CodeCache;
-  readonly #interpreter: InterpreterModule;
+  readonly #interpreter: HandlerLayout;
   readonly #table: WebAssembly.Table;
   readonly #imports: object;
   readonly #u8: Uint8Array;
@@ -57,7 +57,7 @@ export class Translator {
     readonly buffer: ArrayBufferLike;
     readonly cache: CodeCache;
     readonly codePages: CodePages;
-    readonly interpreter: InterpreterModule;
+    readonly interpreter: HandlerLayout;
     readonly table: WebAssembly.Table;
     /** What units import: env and engine. */
     readonly imports: object;
