@@ -27,6 +27,11 @@ export class CodePages {
   readonly pageCount: number;
   /** One mask per page. */
   readonly masks: Uint32Array;
+  /**
+   * One word per page for whoever makes code: where it keeps what it made of the page, say. Behind
+   * the masks; zero at first, and never looked at here.
+   */
+  readonly notes: Uint32Array;
   readonly #listeners: InvalidateListener[] = [];
   #dirty: DirtyMemory | undefined;
 
@@ -42,7 +47,7 @@ export class CodePages {
       offset % 4 !== 0 ||
       !Number.isInteger(pageCount) ||
       pageCount < 1 ||
-      !rangeContains(0, buffer.byteLength, offset, pageCount * 4)
+      !rangeContains(0, buffer.byteLength, offset, CodePages.bytesFor(pageCount))
     )
       throw new RangeError(
         `Cannot create code pages as their masks must lie aligned in the buffer: offset is ` +
@@ -52,6 +57,7 @@ export class CodePages {
     this.offset = offset;
     this.pageCount = pageCount;
     this.masks = new Uint32Array(buffer, offset, pageCount);
+    this.notes = new Uint32Array(buffer, offset + pageCount * 4, pageCount);
     if (dirty !== undefined) this.dirty = dirty;
   }
 
@@ -63,7 +69,7 @@ export class CodePages {
 
   /** Bytes of buffer that `pageCount` pages take. */
   static bytesFor(pageCount: number): number {
-    return pageCount * 4;
+    return pageCount * 8;
   }
 
   /** The dirty bytes whose CODE bit these pages own. */

@@ -30,6 +30,8 @@ import {
   PAGE_RECORDS_BYTES,
   RECORD_BYTES,
   RECORD_SHIFT,
+  SLOT_BYTES,
+  SLOT_IS_USED,
 } from './record.ts';
 
 const PAGE_BYTES = 4096;
@@ -44,9 +46,11 @@ const LINES_PER_PAGE = PAGE_BYTES / CODE_LINE_BYTES;
 /** Words of the records of one line. */
 const LINE_WORDS = (CODE_LINE_BYTES * RECORD_BYTES) >>> 2;
 
-/** Slots of decoded pages; each takes PAGE_RECORDS_BYTES of the reserved area. */
+/** Slots of decoded pages; each takes SLOT_BYTES of the reserved area. */
 export const SLOT_COUNT = 6000;
-export const CODE_CACHE_BYTES = SLOT_COUNT * PAGE_RECORDS_BYTES;
+export const CODE_CACHE_BYTES = SLOT_COUNT * SLOT_BYTES;
+/** In the note of a RAM page, beside the mode: there is a slot, and only this one. */
+const NOTE_IS_SLOT = 8;
 
 /** What a row needs at decode time, in flat arrays: see `RowTraits`. */
 interface RowTraits {
@@ -71,8 +75,6 @@ export class CodeCache {
   readonly #slotOf = new Map<number, number>();
   /** The same key by slot, or -1. */
   readonly #keyOf = new Int32Array(SLOT_COUNT).fill(-1);
-  /** 1 for a slot looked up since the hand last passed it. */
-  readonly #isUsed = new Uint8Array(SLOT_COUNT);
   /** By slot: which 128-byte lines have records, so that only those need be wiped. */
   readonly #lines = new Uint32Array(SLOT_COUNT);
   #hand = 0;
@@ -121,19 +123,30 @@ export class CodeCache {
       slot = this.#takeSlot();
       this.#slotOf.set(key, slot);
       this.#keyOf[slot] = key;
+      this.#note(ramPage);
     }
-    this.#isUsed[slot] = 1;
-    return this.#base + slot * PAGE_RECORDS_BYTES;
+    const records = this.#base + slot * SLOT_BYTES;
+    this.#u8[records + SLOT_IS_USED] = 1;
+    return records;
   }
 
   /** Number of the slot whose records begin at `records`, or -1. */
   slotOf(records: number): number {
-    const slot = (records - this.#base) / PAGE_RECORDS_BYTES;
+    const slot = (records - this.#base) / SLOT_BYTES;
     return Number.isInteger(slot) && slot >= 0 && slot < SLOT_COUNT ? slot : -1;
   }
 
   recordsOfSlot(slot: number): number {
-    return this.#base + slot * PAGE_RECORDS_BYTES;
+    return this.#base + slot * SLOT_BYTES;
+  }
+
+  /** Brings a page's note up to date: generated code finds the only slot there. */
+  #note(ramPage: number): void {
+    const slots = this.slotsOf(ramPage);
+    const [slot] = slots;
+    const mode = slots.length === 1 ? this.#keyOf[slot!]! & (MODE_COUNT - 1) : 0;
+    const isOnly = slots.length === 1;
+    this.#codePages.notes[ramPage] = isOnly ? this.recordsOfSlot(slot!) | NOTE_IS_SLOT | mode : 0;
   }
 
   /** Slots that hold decodings of a RAM page, one for each mode. */
@@ -148,8 +161,8 @@ export class CodeCache {
 
   /** Fills the record at `record`, and those of the instructions that follow it. */
   decodeAt(record: number): void {
-    const slot = Math.floor((record - this.#base) / PAGE_RECORDS_BYTES);
-    const start = this.#base + slot * PAGE_RECORDS_BYTES;
+    const slot = Math.floor((record - this.#base) / SLOT_BYTES);
+    const start = this.#base + slot * SLOT_BYTES;
     const key = this.#keyOf[slot]!;
     const ramOffset = Math.floor(key / MODE_COUNT) * PAGE_BYTES;
     const mode = key & (MODE_COUNT - 1);
@@ -201,6 +214,7 @@ export class CodeCache {
   clear(): void {
     for (const [key, slot] of this.#slotOf) {
       this.#wipe(slot);
+      this.#codePages.notes[Math.floor(key / MODE_COUNT)] = 0;
       this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_BYTES);
     }
     this.#slotOf.clear();
@@ -268,14 +282,17 @@ export class CodeCache {
       this.#writeLeave(slot);
       return slot;
     }
-    while (this.#isUsed[this.#hand] !== 0) {
-      this.#isUsed[this.#hand] = 0;
+    for (;;) {
+      const isUsed = this.recordsOfSlot(this.#hand) + SLOT_IS_USED;
+      if (this.#u8[isUsed] === 0) break;
+      this.#u8[isUsed] = 0;
       this.#hand = (this.#hand + 1) % SLOT_COUNT;
     }
     const oldest = this.#hand;
     this.#hand = (this.#hand + 1) % SLOT_COUNT;
     const key = this.#keyOf[oldest]!;
     this.#slotOf.delete(key);
+    this.#note(Math.floor(key / MODE_COUNT));
     this.#wipe(oldest);
     this.#writeLeave(oldest);
     this.counters.evicted++;
@@ -295,7 +312,7 @@ export class CodeCache {
 
   #wipe(slot: number): void {
     this.onSlotWiped(slot);
-    const start = (this.#base + slot * PAGE_RECORDS_BYTES) >>> 2;
+    const start = this.recordsOfSlot(slot) >>> 2;
     const lines = this.#lines[slot]!;
     for (let line = 0; line < LINES_PER_PAGE; line++) {
       if ((lines & (1 << line)) === 0) continue;
@@ -305,7 +322,7 @@ export class CodeCache {
   }
 
   #writeLeave(slot: number): void {
-    const at = this.#base + (slot + 1) * PAGE_RECORDS_BYTES - RECORD_BYTES;
+    const at = this.recordsOfSlot(slot) + PAGE_RECORDS_BYTES - RECORD_BYTES;
     this.#u16[at >>> 1] = HANDLER_LEAVE;
   }
 
@@ -327,7 +344,7 @@ export class CodeCache {
   }
 
   #wipeRecords(slot: number, from: number, to: number): void {
-    const start = this.#base + slot * PAGE_RECORDS_BYTES;
+    const start = this.recordsOfSlot(slot);
     // An instruction that began before the range may reach into it; one that could not be decoded
     // has no length, and depends on what follows it.
     for (let offset = Math.max(0, from - INSTRUCTION_BYTES_MAX + 1); offset < from; offset++) {

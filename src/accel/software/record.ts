@@ -43,15 +43,47 @@ export const HANDLER_CROSS = 2;
 export const HANDLER_UNDEFINED = 3;
 export const HANDLER_TOO_LONG = 4;
 
+/**
+ * What a slot of decoded pages holds behind its records: a byte that says whether it was looked up
+ * since it was last asked, for eviction. The whole is a multiple of 16 bytes.
+ */
+export const SLOT_IS_USED = PAGE_RECORDS_BYTES;
+export const SLOT_BYTES = PAGE_RECORDS_BYTES + 16;
+
+/** Rows of the SoftTLB that generated code expects, for each privilege. */
+export const TLB_ROW_COUNT = 4096;
+
 /** Code look-up rows in the engine area: tag u32 (linear page | MODE bits), records u32. */
 export const CODE_ROWS = 0x1000;
 export const CODE_ROW_COUNT = 1024;
 export const CODE_ROW_BYTES = 8;
 export const CODE_TAG_NONE = 0xffff_ffff;
+/** How many of them are filled, and the byte address of each of those: u32s. */
+export const CODE_ROWS_FILLED = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
 /** Records for one instruction outside any page's records, 16-byte aligned. */
-export const ISOLATED_RECORDS = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
+export const ISOLATED_RECORDS = CODE_ROWS_FILLED + 16 + CODE_ROW_COUNT * 4;
 
 /** Where in the machine's buffer lie dirty bytes, code-line masks and RAM offset 0: u32 each. */
 export const DIRTY_BASE = ISOLATED_RECORDS + 32 * RECORD_BYTES;
 export const CODE_MASK_BASE = DIRTY_BASE + 4;
 export const RAM_BASE = DIRTY_BASE + 8;
+/**
+ * Where lies the note of each RAM page, a u32: 0, or the address of the page's only slot, | 8 | the
+ * MODE bits for which it was decoded.
+ */
+export const CODE_SLOTS_BASE = DIRTY_BASE + 12;
+/** The SoftTLB's parts: u32 each. */
+export const TLB_TABLES = DIRTY_BASE + 16;
+export const TLB_LOG = DIRTY_BASE + 20;
+export const TLB_COUNTS = DIRTY_BASE + 24;
+export const TLB_ROW_STATES = DIRTY_BASE + 28;
+export const TLB_STORE_MARKS = DIRTY_BASE + 32;
+/** Not 0 while generated code must not walk page tables, as RAM may not be there yet: u32. */
+export const WALKS_IN_TYPESCRIPT = DIRTY_BASE + 36;
+/**
+ * Guest-physical pages that are plain RAM: first page, count, and what turns gpa into a byte of the
+ * buffer, modulo 2^32: u32 each. The last has a count of 0.
+ */
+export const PLAIN_RAM = DIRTY_BASE + 48;
+export const PLAIN_RAM_BYTES = 12;
+export const PLAIN_RAM_MAX = 15;

@@ -4,7 +4,7 @@
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import { TLB_BASE } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, load, select, type Value } from '../../wasm/index.ts';
-import { TLB_ROW_COUNT } from './memory-access.ts';
+import { TLB_ROW_COUNT } from './record.ts';
 
 const PAGE_BYTES = 4096;
 const ROW_MASK = (TLB_ROW_COUNT - 1) << 4;
