@@ -11,8 +11,12 @@ import { DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
 export const CODE_LINE_BYTES = 128;
 const LINE_BITS = 7;
 
-/** Called before code made from these bytes may run again: drop every unit that touches them. */
-export type InvalidateListener = (ramOffset: number, sizeBytes: number) => void;
+/**
+ * Called before code made from these bytes, all of one page, may run again: drop every unit that
+ * touches them. Of the lines that the bytes touch, the page's mask loses those on which no listener
+ * has other code; give the bits of lines that are to stay, or nothing where none is.
+ */
+export type InvalidateListener = (ramOffset: number, sizeBytes: number) => number | undefined;
 
 /**
  * One 32-bit mask per RAM page: bit i says that line i holds decoded code.
@@ -111,17 +115,17 @@ export class CodePages {
   }
 
   /**
-   * Drops the code on every line that the range touches. Listeners are told whole lines, because
-   * the bits of whole lines go, cut at page ends, and only if one of them holds code.
+   * Drops the code that was made from the range's bytes. Listeners are told the range, cut at page
+   * ends, and only if a line that it touches holds code.
    */
   invalidate(ramOffset: number, sizeBytes: number): void {
     this.#forEachPage(ramOffset, sizeBytes, (page, lines, start, size) => {
       if ((this.masks[page]! & lines) === 0) return;
       // The bits go first: a listener that decodes anew must find its own lines kept.
       this.masks[page] = this.masks[page]! & ~lines;
-      const lineStart = start - (start & (CODE_LINE_BYTES - 1));
-      const bytes = (start - lineStart + size + CODE_LINE_BYTES - 1) & -CODE_LINE_BYTES;
-      for (const listener of this.#listeners) listener(lineStart, bytes);
+      let kept = 0;
+      for (const listener of this.#listeners) kept |= listener(start, size) ?? 0;
+      this.masks[page] = this.masks[page]! | (kept & lines);
       this.#settle(page);
     });
   }

@@ -20,6 +20,7 @@ import {
   HANDLER_LEAVE,
   HANDLER_TOO_LONG,
   HANDLER_UNDEFINED,
+  IMMEDIATE_RELOADS,
   KIND_FAR_BRANCH,
   KIND_FLAT,
   KIND_FLAT_INDEX,
@@ -31,7 +32,10 @@ import {
   RECORD_BYTES,
   RECORD_SHIFT,
   SLOT_BYTES,
+  SLOT_CODE_BYTES,
+  SLOT_IS_SHARED,
   SLOT_IS_USED,
+  SLOT_PAGE,
 } from './record.ts';
 
 const PAGE_BYTES = 4096;
@@ -59,6 +63,8 @@ interface RowTraits {
   readonly isString: boolean;
   readonly endsBlock: boolean;
   readonly hasNoIndex: boolean;
+  /** Ends in one immediate, of the operand size. */
+  readonly endsInImmediate: boolean;
 }
 
 export class CodeCache {
@@ -109,6 +115,9 @@ export class CodeCache {
       isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
       endsBlock: row.options.endsBlock === true,
       hasNoIndex: kinds.some(({ place }) => place === 'O'),
+      endsInImmediate:
+        kinds.filter(({ place }) => 'IJAO'.includes(place)).length === 1 &&
+        kinds.some(({ place, size }) => place === 'I' && size === 0),
     }));
     options.codePages.onInvalidate((ramOffset, sizeBytes) =>
       this.#invalidate(ramOffset, sizeBytes),
@@ -123,6 +132,8 @@ export class CodeCache {
       slot = this.#takeSlot();
       this.#slotOf.set(key, slot);
       this.#keyOf[slot] = key;
+      this.#u32[(this.recordsOfSlot(slot) + SLOT_PAGE) >>> 2] =
+        this.#ramBase + ramPage * PAGE_BYTES;
       this.#note(ramPage);
     }
     const records = this.#base + slot * SLOT_BYTES;
@@ -191,6 +202,7 @@ export class CodeCache {
       if (this.#traits[instruction.rowIndex]!.endsBlock) break;
     }
     this.#lines[slot] = this.#lines[slot]! | lineMask(first, offset - first);
+    this.#setCodeBits(slot, first, offset);
     this.#codePages.addLines(ramOffset + first, offset - first);
   }
 
@@ -258,7 +270,8 @@ export class CodeCache {
     this.#u8[at + 3] = from.reg;
     this.#u8[at + 4] = from.base;
     this.#u8[at + 5] = from.index;
-    this.#u8[at + 6] = from.scale;
+    const reloads = traits.endsInImmediate && from.operandSize === 4;
+    this.#u8[at + 6] = from.scale | (reloads ? IMMEDIATE_RELOADS : 0);
     this.#u8[at + 7] = from.segment << SEGMENT_FIELD_SHIFT;
     this.#u32[(at + 8) >>> 2] = from.displacement;
     this.#u32[(at + 12) >>> 2] = immediate;
@@ -318,7 +331,55 @@ export class CodeCache {
       if ((lines & (1 << line)) === 0) continue;
       this.#u32.fill(0, start + line * LINE_WORDS, start + (line + 1) * LINE_WORDS);
     }
+    const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
+    this.#u8.fill(0, bits, bits + PAGE_BYTES / 8);
     this.#lines[slot] = 0;
+  }
+
+  /**
+   * Says whether more than a slot's records depends on the bytes of its page: then each store into
+   * its code comes to TypeScript, and whoever depends on them hears of it from CodePages.
+   */
+  setShared(slot: number, isShared: boolean): void {
+    this.#u8[this.recordsOfSlot(slot) + SLOT_IS_SHARED] = isShared ? 1 : 0;
+  }
+
+  /** Says that the bytes [from, to) of a slot's page were decoded. */
+  #setCodeBits(slot: number, from: number, to: number): void {
+    const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
+    for (let offset = from; offset < to; offset++) {
+      const at = bits + (offset >>> 3);
+      if ((offset & 7) === 0 && offset + 8 <= to) {
+        this.#u8[at] = 0xff;
+        offset += 7;
+      } else this.#u8[at] = this.#u8[at]! | (1 << (offset & 7));
+    }
+  }
+
+  /** Whether one of the bytes [from, to) was decoded; if so, forgets that. */
+  #takeCodeBits(slot: number, from: number, to: number): boolean {
+    const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
+    let found = 0;
+    for (let offset = from; offset < to; offset++) {
+      const at = bits + (offset >>> 3);
+      const mask = (offset & 7) === 0 && offset + 8 <= to ? 0xff : 1 << (offset & 7);
+      found |= this.#u8[at]! & mask;
+      this.#u8[at] = this.#u8[at]! & ~mask;
+      if (mask === 0xff) offset += 7;
+    }
+    return found !== 0;
+  }
+
+  /** The lines on which a slot has code. */
+  #linesWithCode(slot: number): number {
+    const bits = (this.recordsOfSlot(slot) + SLOT_CODE_BYTES) >>> 2;
+    let lines = 0;
+    for (let line = 0; line < LINES_PER_PAGE; line++) {
+      const at = bits + line * 4;
+      const isCode = this.#u32[at]! | this.#u32[at + 1]! | this.#u32[at + 2]! | this.#u32[at + 3]!;
+      if (isCode !== 0) lines |= 1 << line;
+    }
+    return lines;
   }
 
   #writeLeave(slot: number): void {
@@ -326,24 +387,23 @@ export class CodeCache {
     this.#u16[at >>> 1] = HANDLER_LEAVE;
   }
 
-  /** Wipes the records of instructions that touch the range's lines, in every mode of the page. */
-  #invalidate(ramOffset: number, sizeBytes: number): void {
-    const end = Math.ceil((ramOffset + sizeBytes) / CODE_LINE_BYTES) * CODE_LINE_BYTES;
-    const start = Math.floor(ramOffset / CODE_LINE_BYTES) * CODE_LINE_BYTES;
-    for (let at = start; at < end; ) {
-      const ramPage = Math.floor(at / PAGE_BYTES);
-      const pageEnd = (ramPage + 1) * PAGE_BYTES;
-      const from = at - ramPage * PAGE_BYTES;
-      const to = Math.min(end, pageEnd) - ramPage * PAGE_BYTES;
-      for (let mode = 0; mode < MODE_COUNT; mode++) {
-        const slot = this.#slotOf.get(ramPage * MODE_COUNT + mode);
-        if (slot !== undefined) this.#wipeRecords(slot, from, to);
-      }
-      at = pageEnd;
+  /**
+   * Drops the records of instructions that touch the range, in every mode of its page.
+   * @returns the page's lines that have code still
+   */
+  #invalidate(ramOffset: number, sizeBytes: number): number {
+    const ramPage = Math.floor(ramOffset / PAGE_BYTES);
+    const from = ramOffset - ramPage * PAGE_BYTES;
+    let lines = 0;
+    for (const slot of this.slotsOf(ramPage)) {
+      if (this.#takeCodeBits(slot, from, from + sizeBytes))
+        this.#dropRecords(slot, from, from + sizeBytes);
+      lines |= this.#linesWithCode(slot);
     }
+    return lines;
   }
 
-  #wipeRecords(slot: number, from: number, to: number): void {
+  #dropRecords(slot: number, from: number, to: number): void {
     const start = this.recordsOfSlot(slot);
     // An instruction that began before the range may reach into it; one that could not be decoded
     // has no length, and depends on what follows it.

@@ -34,6 +34,7 @@ import {
   ModuleBuilder,
   type Value,
 } from '../../wasm/index.ts';
+import { storeFilled, storeIntoCode, storeWideFilled } from './code-stores.ts';
 import {
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
@@ -68,6 +69,29 @@ export function dispatch(
   );
 }
 
+/** What can be done without TypeScript after all: where, and how if that is not 0. */
+const FAST_WAYS: {
+  readonly [name in keyof SlowPaths]?: {
+    /** (linear, size) → byte address in the buffer, or 0. */
+    readonly addressOf: SharedFunction;
+    finish(f: FunctionBuilder, address: Value, args: readonly Value[]): void;
+  };
+} = {
+  load: { addressOf: loadAddress, finish: (f, address, [, size]) => loadFilled(f, address, size!) },
+  loadWide: {
+    addressOf: loadAddress,
+    finish: (f, address, [, size]) => loadWideFilled(f, address, size!),
+  },
+  store: {
+    addressOf: storeIntoCode,
+    finish: (f, address, [, value, size]) => storeFilled(f, address, value!, size!),
+  },
+  storeWide: {
+    addressOf: storeIntoCode,
+    finish: (f, address, [, size]) => storeWideFilled(f, address, size!),
+  },
+};
+
 /** Returns what lies at `address`, unless that is 0. */
 function loadFilled(f: FunctionBuilder, address: Value, size: Value): void {
   f.if(address, () => {
@@ -87,7 +111,7 @@ function loadWideFilled(f: FunctionBuilder, address: Value, size: Value): void {
 export class InterpreterContext {
   readonly module = new ModuleBuilder();
   readonly handlerType: FunctionType;
-  /** Loads fill the TLB row, and come to TypeScript only if that cannot be done here. */
+  /** They come to TypeScript only for what cannot be done here: see FAST_WAYS. */
   slow: Readonly<Record<keyof SlowPaths, FunctionReference>>;
   /** Records where to go on and returns to the run loop; the fuel is used up. */
   readonly stop: FunctionReference;
@@ -123,14 +147,15 @@ export class InterpreterContext {
     // TypeScript costs a wrapper in each unit.
     const imported = this.slow;
     for (const name of slowNames) {
+      const { params } = SLOW_SIGNATURES[name];
       const forward = module.declare(`forward ${name}`, SLOW_SIGNATURES[name]);
       module.exportFunction(`slow ${name}`, forward);
-      if (name === 'load' || name === 'loadWide') this.slow = { ...this.slow, [name]: forward };
-      const fill = name === 'load' ? loadFilled : name === 'loadWide' ? loadWideFilled : undefined;
-      const loadAt = fill && this.shared(loadAddress);
+      this.slow = { ...this.slow, [name]: forward };
+      const fast = FAST_WAYS[name];
+      const addressOf = fast && this.shared(fast.addressOf);
       module.define(forward, (f) => {
-        const args = SLOW_SIGNATURES[name].params.map((_, index) => f.param(index));
-        if (loadAt) fill(f, f.call(loadAt, args[0]!, args[1]!), args[1]!);
+        const args = params.map((_, index) => f.param(index));
+        if (addressOf) fast.finish(f, f.call(addressOf, args[0]!, args.at(-1)!), args);
         f.returnCall(imported[name], ...args);
       });
     }

@@ -18,7 +18,9 @@ export function writePlainRAM(
   ramBase: number,
 ): void {
   const usable = sections
-    .filter(({ kind, start, ramOffset }) => kind === SECTION_RAM && (start - ramOffset) % PAGE_SIZE === 0)
+    .filter(
+      ({ kind, start, ramOffset }) => kind === SECTION_RAM && (start - ramOffset) % PAGE_SIZE === 0,
+    )
     .map(({ start, sizeBytes, ramOffset }) => {
       const first = Math.ceil(start / PAGE_SIZE);
       const end = Math.floor((start + Math.min(sizeBytes, 2 ** PHYSICAL_ADDRESS_BITS)) / PAGE_SIZE);

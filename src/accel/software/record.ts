@@ -19,6 +19,11 @@ export const RECORD_DISPLACEMENT = 8;
 export const RECORD_IMMEDIATE = 12;
 export const RECORD_BYTES = 16;
 export const RECORD_SHIFT = 4;
+/**
+ * In RECORD_SCALE, of which shifts take the low five bits: the instruction ends in an immediate of
+ * four bytes, which is all that RECORD_IMMEDIATE holds.
+ */
+export const IMMEDIATE_RELOADS = 0x80;
 /** Records of one page, and the one that leaves it. */
 export const PAGE_RECORDS_BYTES = 4097 * RECORD_BYTES;
 
@@ -42,13 +47,20 @@ export const HANDLER_LEAVE = 1;
 export const HANDLER_CROSS = 2;
 export const HANDLER_UNDEFINED = 3;
 export const HANDLER_TOO_LONG = 4;
+/** Its immediate was stored to: fetches it, and is again the handler that stands in its place. */
+export const HANDLER_RELOAD = 5;
 
 /**
- * What a slot of decoded pages holds behind its records: a byte that says whether it was looked up
- * since it was last asked, for eviction. The whole is a multiple of 16 bytes.
+ * What a slot of decoded pages holds behind its records: u8, whether it was looked up since it was
+ * last asked, for eviction; u8, whether others than its records depend on the page's bytes, so that
+ * only TypeScript may drop them; u32, byte of the buffer at which the page begins; and a bit for
+ * each byte of the page, set if an instruction was decoded from it. The whole is a multiple of 16.
  */
 export const SLOT_IS_USED = PAGE_RECORDS_BYTES;
-export const SLOT_BYTES = PAGE_RECORDS_BYTES + 16;
+export const SLOT_IS_SHARED = PAGE_RECORDS_BYTES + 1;
+export const SLOT_PAGE = PAGE_RECORDS_BYTES + 4;
+export const SLOT_CODE_BYTES = PAGE_RECORDS_BYTES + 16;
+export const SLOT_BYTES = SLOT_CODE_BYTES + 4096 / 8;
 
 /** Rows of the SoftTLB that generated code expects, for each privilege. */
 export const TLB_ROW_COUNT = 4096;

@@ -137,7 +137,9 @@ function neededRights(f: FunctionBuilder, access: Value): Value {
   const isUser = f.let(loadState(CPL).eq(RING_3));
   const obeys = isUser.or(loadState(CR0).and(CR0_WP).ne(0));
   const isWrite = access.eq(ACCESS_WRITE);
-  return f.let(select(isUser, i32(USER), i32(0)).or(select(isWrite.and(obeys), i32(WRITE), i32(0))));
+  return f.let(
+    select(isUser, i32(USER), i32(0)).or(select(isWrite.and(obeys), i32(WRITE), i32(0))),
+  );
 }
 
 /** Accessed, and for a write dirty; pinned. */
@@ -158,9 +160,7 @@ function walked(page: Value, rights: Value, leaf: Value, marks: Value, isLarge: 
 }
 
 function supervisorWritesAll(): Value {
-  return loadState(CPL)
-    .ne(RING_3)
-    .and(loadState(CR0).and(CR0_WP).eqz());
+  return loadState(CPL).ne(RING_3).and(loadState(CR0).and(CR0_WP).eqz());
 }
 
 /** (linear, access) → WALKED_ bits and page, or 0: 32-bit paging. */
@@ -266,7 +266,12 @@ const walkPage: SharedFunction = {
       .or(loadState(WALKS_IN_TYPESCRIPT));
     f.if(isOdd, () => f.return(i32(0)));
     f.if(loadState(CR0).and(CR0_PG).eqz(), () =>
-      f.return(linear.shrU(PAGE_SHIFT).shl(WALKED_PAGE_SHIFT).or(WALKED | WALKED_WRITABLE)),
+      f.return(
+        linear
+          .shrU(PAGE_SHIFT)
+          .shl(WALKED_PAGE_SHIFT)
+          .or(WALKED | WALKED_WRITABLE),
+      ),
     );
     f.if(loadState(CR4).and(CR4_PAE), () => f.return(call(walkPAE, linear, access)));
     f.return(call(walk32, linear, access));

@@ -7,7 +7,7 @@ import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
-import { RECORD_BYTES, RECORD_SHIFT } from './record.ts';
+import { HANDLER_RELOAD, IMMEDIATE_RELOADS, RECORD_BYTES, RECORD_SHIFT } from './record.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { buildUnits, mustDefer } from './unit-module.ts';
 import {
@@ -79,9 +79,10 @@ export class Translator {
     this.#u8 = new Uint8Array(options.buffer);
     this.#u16 = new Uint16Array(options.buffer);
     this.#u32 = new Uint32Array(options.buffer);
-    options.codePages.onInvalidate((ramOffset, sizeBytes) =>
-      this.#invalidate(ramOffset, sizeBytes),
-    );
+    options.codePages.onInvalidate((ramOffset, sizeBytes) => {
+      this.#invalidate(ramOffset, sizeBytes);
+      return undefined; // The decodings that units were made from keep their lines.
+    });
     options.cache.onSlotWiped = (slot) => this.#forget(slot);
   }
 
@@ -147,6 +148,7 @@ export class Translator {
     }
     const unit: Unit = { slot, region, entries: [], ranges, isDropped: false };
     page.units.add(unit);
+    this.#cache.setShared(slot, true);
     this.#queue.push(unit);
     return true;
   }
@@ -199,7 +201,8 @@ export class Translator {
 
   #instructionAt(records: number, offset: number): UnitInstruction | undefined {
     const at = records + offset * RECORD_BYTES;
-    if (this.#u16[at >>> 1] === 0) this.#cache.decodeAt(at);
+    const found = this.#u16[at >>> 1]!;
+    if (found === 0 || found === HANDLER_RELOAD) this.#cache.decodeAt(at);
     const handler = this.#entries.handlerOf(this.#u16[at >>> 1]!);
     const meaning: HandlerMeaning | undefined = this.#interpreter.meanings[handler];
     if (!meaning) return undefined;
@@ -211,7 +214,7 @@ export class Translator {
       reg: this.#u8[at + 3]!,
       base: this.#u8[at + 4]!,
       index: this.#u8[at + 5]!,
-      scale: this.#u8[at + 6]!,
+      scale: this.#u8[at + 6]! & ~IMMEDIATE_RELOADS,
       segment: this.#u8[at + 7]!,
       displacement: this.#u32[(at + 8) >>> 2]! | 0,
       immediate: this.#u32[(at + 12) >>> 2]! | 0,
@@ -252,6 +255,7 @@ export class Translator {
     }
     for (const [start, end] of unit.ranges) page.covered.fill(0, start, end);
     page.units.delete(unit);
+    this.#cache.setShared(unit.slot, page.units.size > 0);
     unit.isDropped = true;
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.
