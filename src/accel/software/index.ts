@@ -1,6 +1,6 @@
 // The software accelerator: makes processors out of the instruction table. The interpreter's module
-// is made once in a process, on first use, and shared by every machine: built here, which takes some
-// 300 ms, or from bytes that were built before.
+// is made once in a process, on first use, and shared by every machine: built here, which takes
+// some 300 ms, or from bytes that were built before.
 
 import { Decoder } from '../../cpu/decoder.ts';
 import { allRows } from '../../cpu/instruction-table.ts';
