@@ -66,6 +66,7 @@ const HALT: RunExit = { kind: 'halted' };
 
 export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly state: CPUState;
+  readonly interceptsWrites = true;
   readonly processor: Processor;
   readonly cache: CodeCache;
   readonly translator: Translator;
