@@ -44,18 +44,18 @@ export class MachineStore {
 
   /**
    * Loads; the machine runs on if it runs.
-   * @param isLazy whether RAM may come later; `onLost` is then told if it does not
+   * @param isLazy whether RAM may come later; `onWarning` is then told if it does not
    */
   async load(
     tag: string,
     onFraction: OnFraction = () => {},
     isLazy = false,
-    onLost: (message: string) => void = () => {},
+    onWarning: (message: string) => void = () => {},
   ): Promise<string> {
     const snapshots = await this.#open();
     const onProgress = (done: number, total: number): void => onFraction(done / total);
-    await snapshots.load(tag, { onProgress, isLazy });
-    if (isLazy) snapshots.lazy?.done.catch((error: unknown) => onLost((error as Error).message));
+    await snapshots.load(tag, { onProgress, isLazy, onNote: onWarning });
+    if (isLazy) snapshots.lazy?.done.catch((error: unknown) => onWarning((error as Error).message));
     return `Loaded "${tag}"\n`;
   }
 
@@ -79,6 +79,12 @@ export class MachineStore {
     }
     if (lines.length === 0) return `No snapshots in ${this.#folder}\n`;
     return `  ${'TAG'.padEnd(24)} ${'DATE'.padEnd(26)} RAM\n${lines.join('')}`;
+  }
+
+  /** Keeps what a lazy load has seen, for the next one. Never throws. */
+  async close(): Promise<void> {
+    const snapshots = await this.#opened?.catch(() => undefined);
+    await snapshots?.close();
   }
 
   #open(): Promise<MachineSnapshots> {
