@@ -25,6 +25,8 @@ export function compileChildren(): void {
   const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
   const built = spawnSync(process.execPath, [tsc, '-b'], { cwd: ROOT, encoding: 'utf8' });
   if (built.status !== 0) process.stderr.write(`npm run build has errors:\n${built.stdout}`);
+  else
+    spawnSync(process.execPath, [join(ROOT, 'dist', 'cli', 'prebuild.js')], { stdio: 'inherit' });
   mkdirSync(BUILD, { recursive: true });
   for (const name of FILES) {
     const { outputText } = ts.transpileModule(readFileSync(join(HERE, `${name}.ts`), 'utf8'), {

@@ -1,7 +1,11 @@
-// Node as a machine's host: its clocks, its timers, its event loop.
+// Node as a machine's host: its clocks, its timers, its event loop, and what its build made before.
 
 import { performance } from 'node:perf_hooks';
+import { usePrebuiltInterpreter } from '../accel/software/index.ts';
 import type { Host } from '../machine/host.ts';
+import { readPrebuiltInterpreter } from './prebuilt-interpreter.ts';
+
+usePrebuiltInterpreter(() => readPrebuiltInterpreter());
 
 export const nodeHost: Host = {
   nowMs: () => performance.now(),

@@ -10,6 +10,8 @@ export const PREFIX_66 = 1;
 export const PREFIX_F3 = 2;
 export const PREFIX_F2 = 3;
 const PREFIX_CLASSES = 4;
+/** From here on a ModRM byte names a register. */
+const MODRM_REGISTER = 0xc0;
 
 /** No row: the opcode is undefined. */
 export const NO_ROW = -1;
@@ -89,16 +91,37 @@ function specificity({ pattern }: CompiledRow): number {
   return (pattern.fixedModRM >= 0 ? 4 : pattern.digit >= 0 ? 2 : 0) + (pattern.hasPrefix ? 1 : 0);
 }
 
-function matchesModRM({ pattern, kinds }: CompiledRow, modrm: number): boolean {
+/** The ModRM bytes that a row matches, as runs [start, end, start, end, …]. */
+function modrmRuns({ pattern, kinds }: CompiledRow): number[] {
   if (pattern.fixedModRM >= 0) {
-    return modrm >= pattern.fixedModRM && modrm < pattern.fixedModRM + pattern.fixedModRMCount;
+    return [pattern.fixedModRM, pattern.fixedModRM + pattern.fixedModRMCount];
   }
-  if (pattern.digit >= 0 && ((modrm >> 3) & 7) !== pattern.digit) return false;
-  const isRegister = modrm >= 0xc0;
-  return kinds.every((kind) => {
-    const forms = allowedForms(kind);
-    return forms === 'both' || (forms === 'register') === isRegister;
-  });
+  const forms = kinds.map(allowedForms);
+  const start = forms.includes('register') ? MODRM_REGISTER : 0;
+  const end = forms.includes('memory') ? MODRM_REGISTER : 256;
+  if (pattern.digit < 0) return [start, end];
+  const runs: number[] = [];
+  for (let mod = start; mod < end; mod += 64) {
+    const first = mod + pattern.digit * 8;
+    runs.push(first, first + 8);
+  }
+  return runs;
+}
+
+/** What `#fill` needs of a row. */
+interface Candidate {
+  readonly compiled: CompiledRow;
+  readonly rank: number;
+  readonly runs: readonly number[];
+}
+
+function doOverlap(one: Candidate, other: Candidate): boolean {
+  const { prefixes } = other.compiled.pattern;
+  if (!one.compiled.pattern.prefixes.some((prefix) => prefixes.includes(prefix))) return false;
+  for (let i = 0; i < one.runs.length; i += 2)
+    for (let j = 0; j < other.runs.length; j += 2)
+      if (one.runs[i]! < other.runs[j + 1]! && other.runs[j]! < one.runs[i + 1]!) return true;
+  return false;
 }
 
 export class OpcodeMap {
@@ -143,20 +166,20 @@ export class OpcodeMap {
       );
     }
     this.#hasModRM[key] = hasModRM ? 1 : 0;
+    // A map is made at each start, in code that is not hot yet: runs are filled, not cells.
+    const found = candidates.map((compiled): Candidate => {
+      const runs = hasModRM ? modrmRuns(compiled) : [0, 1];
+      return { compiled, rank: specificity(compiled), runs };
+    });
+    found.sort((one, other) => one.rank - other.rank);
     const table = new Int16Array(PREFIX_CLASSES * 256).fill(NO_ROW);
-    const best = new Int8Array(PREFIX_CLASSES * 256).fill(-1);
-    for (const candidate of candidates) {
-      const rank = specificity(candidate);
-      for (const prefix of candidate.pattern.prefixes) {
-        for (let modrm = 0; modrm < (hasModRM ? 256 : 1); modrm++) {
-          if (hasModRM && !matchesModRM(candidate, modrm)) continue;
-          const cell = prefix * 256 + modrm;
-          if (rank === best[cell]) this.#refuseTwo(this.rows[table[cell]!]!, candidate);
-          if (rank < best[cell]!) continue;
-          best[cell] = rank;
-          table[cell] = candidate.index;
-        }
-      }
+    for (const [at, candidate] of found.entries()) {
+      const { compiled, rank, runs } = candidate;
+      for (let i = at - 1; i >= 0 && found[i]!.rank === rank; i--)
+        if (doOverlap(found[i]!, candidate)) this.#refuseTwo(found[i]!.compiled, compiled);
+      for (const prefix of compiled.pattern.prefixes)
+        for (let i = 0; i < runs.length; i += 2)
+          table.fill(compiled.index, prefix * 256 + runs[i]!, prefix * 256 + runs[i + 1]!);
     }
     this.#tables[key] = table;
   }

@@ -69,7 +69,7 @@ export class Display {
     vga.beforeWrite = (offset, size) => ramWrites.before(ramOffset + offset, size);
     vga.onWrite = (offset, size) => ramWrites.note(ramOffset + offset, size);
     this.screen = new Screen(vga, (onPage) => {
-      memory.guest.addressSpace.syncDirtyLog();
+      memory.guest.addressSpace.syncDirtyLog(ramOffset, sizeBytes);
       const firstPage = ramOffset >>> PAGE_BITS;
       for (const page of dirty.harvest(DIRTY_VGA, ramOffset, sizeBytes).pages())
         onPage(page - firstPage);

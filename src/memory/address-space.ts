@@ -305,9 +305,12 @@ export class AddressSpace {
     this.#map.removeListener(listener);
   }
 
-  /** Has accelerators bring their dirty logs of all logged sections into `DirtyMemory`. */
-  syncDirtyLog(): void {
-    this.#map.syncDirtyLog();
+  /**
+   * Has accelerators bring what they logged into `DirtyMemory`: of all RAM, or of a range of it.
+   * Call it before a client looks at its bits, or takes them.
+   */
+  syncDirtyLog(ramOffset = 0, sizeBytes = Number.MAX_SAFE_INTEGER): void {
+    this.#map.syncDirtyLog(ramOffset, sizeBytes);
   }
 
   #readUnassigned(gpa: number, sizeBytes: number): number {

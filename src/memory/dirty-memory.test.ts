@@ -199,3 +199,20 @@ test('failure 11: after a full harvest only later pages are dirty', () => {
   dirty.mark(7 * PAGE, PAGE);
   expect([...dirty.harvest(DIRTY_MIGRATION).pages()]).toEqual([7]);
 });
+
+// Goal: an accelerator stops its log only when nobody waits for a change of any page.
+test('hasClean() agrees with a look at each page', () => {
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(0xff, 0xff, 0xff, 0xfe, 0xf7)), fc.nat(99), (bytes, n) => {
+      const pageCount = bytes.length + 1;
+      const dirty = DirtyMemory.create({ pageCount });
+      dirty.bytes.set(bytes);
+      const first = n % pageCount;
+      for (let count = 0; first + count <= pageCount; count++)
+        expect(dirty.hasClean(first * PAGE, count * PAGE, 0x9)).toBe(
+          [...dirty.bytes.subarray(first, first + count)].some((byte) => (byte & 9) !== 9),
+        );
+    }),
+    fuzzOptions(200),
+  );
+});

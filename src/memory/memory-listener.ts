@@ -14,7 +14,10 @@ export interface MemoryListener {
   logStart?(section: MemorySection, oldMask: number, newMask: number): void;
   /** The set of clients shrinks; `newMask` is 0 when nobody logs any more. */
   logStop?(section: MemorySection, oldMask: number, newMask: number): void;
-  /** Bring what an accelerator logged into `DirtyMemory` now. */
+  /**
+   * Bring what an accelerator logged of this RAM into `DirtyMemory` now. Sections that no region's
+   * clients log come too: it may have logged them for snapshots.
+   */
   logSync?(section: MemorySection): void;
   /** The new map is in force. */
   commit?(): void;

@@ -1,6 +1,11 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { fuzzOptions } from '../../test/fuzz-options.ts';
+import { CodePages } from './code-pages.ts';
+import { DIRTY_ALL, DIRTY_CODE, DirtyMemory } from './dirty-memory.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { MemoryRegion } from './memory-region.ts';
+import { RAMWrites } from './ram-writes.ts';
 
 const PAGE = 4096;
 
@@ -58,4 +63,35 @@ test('a store that hits the TLB is not announced, the first one after a bit was 
   expect(memory.tlb.words[1]! & 0xfff).toBe(0);
   memory.dirty.clear(0, PAGE, 0x10);
   expect(memory.tlb.words[1]! & 0xfff).not.toBe(0);
+});
+
+// Goal: what an accelerator logged is as if each page had been written, at any offset and length,
+// also where dirty bytes end in the middle of a word and where pages hold code.
+test('failure 6: noteBitmap() marks the pages that a bitmap names, and no neighbour', () => {
+  const page = fc.nat({ max: 99 });
+  const codePage = fc.uniqueArray(page, { maxLength: 4 });
+  const bitmap = fc.uint32Array({ minLength: 4, maxLength: 4 });
+  fc.assert(
+    fc.property(page, fc.nat({ max: 99 }), bitmap, codePage, (first, length, words, code) => {
+      const pageCount = Math.min(length, 99 - first);
+      const dirty = DirtyMemory.create({ pageCount: 99 });
+      const codePages = CodePages.create({ pageCount: 99 });
+      const writes = new RAMWrites({ dirty, codePages });
+      dirty.clear(0, 99 * PAGE, DIRTY_ALL & ~DIRTY_CODE);
+      for (const index of code.filter((index) => index < 99)) codePages.addLines(index * PAGE, 1);
+      writes.noteBitmap(first * PAGE, pageCount, words);
+      for (let index = 0; index < 99; index++) {
+        const bit = index - first;
+        const isNamed =
+          bit >= 0 && bit < pageCount && ((words[bit >> 5]! >>> (bit & 31)) & 1) !== 0;
+        const isCode = code.includes(index);
+        expect(dirty.bytes[index], `page ${index}`).toBe(
+          isNamed ? DIRTY_ALL : isCode ? 0 : DIRTY_CODE,
+        );
+        expect(codePages.hasCode(index * PAGE, PAGE)).toBe(isCode && !isNamed);
+        expect(dirty.hasClean(index * PAGE, PAGE, DIRTY_ALL & ~DIRTY_CODE)).toBe(!isNamed);
+      }
+    }),
+    fuzzOptions(200),
+  );
 });

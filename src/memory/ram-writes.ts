@@ -48,6 +48,27 @@ export class RAMWrites implements RAMListListener {
     bytes[page] = codePages.masks[page] === 0 ? DIRTY_ALL : DIRTY_ALL & ~DIRTY_CODE;
   }
 
+  /**
+   * Says which of `pageCount` pages from `ramOffset` on were written, as an accelerator logged it:
+   * bit i of `words`, 32 to a word, least first. Bits past the last page are ignored.
+   */
+  noteBitmap(ramOffset: number, pageCount: number, words: Uint32Array): void {
+    const firstPage = ramOffset >>> PAGE_BITS;
+    const masks = this.codePages?.masks;
+    for (let index = 0; index * 32 < pageCount; index++) {
+      const rest = pageCount - index * 32;
+      const word = rest < 32 ? words[index]! & ~(-1 << rest) : words[index]!;
+      if (word === 0) continue;
+      const page = firstPage + index * 32;
+      let code = 0;
+      if (masks !== undefined) for (let at = 0; at < 32; at++) code |= masks[page + at]!;
+      if (code === 0) this.dirty.markWord(page, word);
+      else
+        for (let bits = word; bits !== 0; bits &= bits - 1)
+          this.note((page + (31 - Math.clz32(bits & -bits))) * PAGE_SIZE, PAGE_SIZE);
+    }
+  }
+
   // Hot: called before each slow-path store.
   /**
    * Says that RAM bytes are about to be written. Stores that hit the TLB do not come here: whoever

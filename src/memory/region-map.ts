@@ -1,6 +1,7 @@
 // Follows a region tree on behalf of an address space: renders it when it changed, keeps the page
 // map by difference, and tells listeners, in an order that loses no dirty bit.
 
+import { rangesOverlap } from '../base/ranges.ts';
 import { MemoryError } from './errors.ts';
 import { FlatView, type MemorySection, SECTION_IO, SECTION_RAM } from './flat-view.ts';
 import type { MemoryListener } from './memory-listener.ts';
@@ -64,9 +65,12 @@ export class RegionMap implements RegionUser {
     listener.commit?.();
   }
 
-  syncDirtyLog(): void {
+  syncDirtyLog(ramOffset: number, sizeBytes: number): void {
     for (const section of this.#view.sections)
-      if (section.logMask !== 0)
+      if (
+        section.kind === SECTION_RAM &&
+        rangesOverlap(section.ramOffset, section.sizeBytes, ramOffset, sizeBytes)
+      )
         for (const listener of this.#listeners) listener.logSync?.(section);
   }
 

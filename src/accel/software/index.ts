@@ -1,12 +1,13 @@
 // The software accelerator: makes processors out of the instruction table. The interpreter's module
-// is built once in a process, on first use, and shared by every machine.
+// is made once in a process, on first use, and shared by every machine: built here, which takes
+// some 300 ms, or from bytes that were built before.
 
 import { Decoder } from '../../cpu/decoder.ts';
 import { allRows } from '../../cpu/instruction-table.ts';
 import '../../cpu/instructions/index.ts';
 import type { Accelerator, CPUWiring, MachineMemory } from '../../cpu/vcpu.ts';
 import { CODE_CACHE_BYTES } from './code-cache.ts';
-import { buildInterpreter, type InterpreterModule } from './interpreter-module.ts';
+import { buildInterpreter, type HandlerLayout, layOutHandlers } from './interpreter-module.ts';
 import { SoftwareVCPU } from './software-vcpu.ts';
 import { systemMethodArguments } from './system-methods.ts';
 import { ENTRY_NUMBERS_BYTES } from './unit-entries.ts';
@@ -15,11 +16,26 @@ const WASM_PAGE_BYTES = 0x1_0000;
 
 interface Engine {
   readonly decoder: Decoder;
-  readonly interpreter: InterpreterModule;
+  readonly layout: HandlerLayout;
   readonly module: WebAssembly.Module;
 }
 
 let engine: Engine | undefined;
+let readPrebuilt: () => Uint8Array | undefined = () => undefined;
+
+/** The bytes of the interpreter's module, built anew; equal for equal sources. */
+export function buildInterpreterBytes(): Uint8Array {
+  return buildInterpreter(new Decoder(allRows()).map, systemMethodArguments()).bytes;
+}
+
+/**
+ * Saves the building: `read` is asked, once, when the first processor is created, for what
+ * {@link buildInterpreterBytes} of these very sources returned. If it has nothing, the interpreter
+ * is built after all; what it throws, or bytes that are no module, that creation throws.
+ */
+export function usePrebuiltInterpreter(read: () => Uint8Array | undefined): void {
+  readPrebuilt = read;
+}
 
 function roundUp(sizeBytes: number): number {
   return Math.ceil(sizeBytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
@@ -27,8 +43,13 @@ function roundUp(sizeBytes: number): number {
 
 function prepare(): Engine {
   const decoder = new Decoder(allRows());
-  const interpreter = buildInterpreter(decoder.map, systemMethodArguments());
-  return { decoder, interpreter, module: new WebAssembly.Module(interpreter.bytes) };
+  const prebuilt = readPrebuilt();
+  if (prebuilt !== undefined) {
+    const module = new WebAssembly.Module(prebuilt);
+    return { decoder, layout: layOutHandlers(decoder.map), module };
+  }
+  const layout = buildInterpreter(decoder.map, systemMethodArguments());
+  return { decoder, layout, module: new WebAssembly.Module(layout.bytes) };
 }
 
 /** `--accel software`: the interpreter alone. */
@@ -37,12 +58,12 @@ export const softwareAccelerator: Accelerator = {
   reservedBytes: roundUp(CODE_CACHE_BYTES) + roundUp(ENTRY_NUMBERS_BYTES),
   createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
     engine ??= prepare();
-    const { decoder, interpreter, module } = engine;
+    const { decoder, layout, module } = engine;
     return new SoftwareVCPU({
       wiring,
       memory,
       decoder,
-      interpreter,
+      interpreter: layout,
       instantiate(imports) {
         return new WebAssembly.Instance(module, imports).exports;
       },

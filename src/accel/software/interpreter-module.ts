@@ -1,7 +1,8 @@
 // Builds the interpreter: one WebAssembly handler for every row of the instruction table, operand
 // size and way of addressing, and the table from row and variant to handler. It depends on the rows
-// only, so one module serves every machine of a process.
+// only, so one module serves every machine of a process, and may be built before there is one.
 
+import { assert } from '../../base/errors.ts';
 import type { Row } from '../../cpu/instruction-table.ts';
 import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
@@ -11,6 +12,7 @@ import { EngineEmitter, type Variant } from './engine-emitter.ts';
 import { dispatch, InterpreterContext } from './interpreter-context.ts';
 import { InterpreterSite } from './interpreter-site.ts';
 import {
+  HANDLER_TOO_LONG,
   KIND_COUNT,
   KIND_FAR_BRANCH,
   KIND_FLAT,
@@ -25,6 +27,8 @@ import { eipOf, loadState } from './state-access.ts';
 
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
+/** How many `addSpecialHandlers` adds: they come first. */
+const SPECIAL_HANDLERS = HANDLER_TOO_LONG + 1;
 const VARIANTS_PER_ROW = 2 * 2 * KIND_COUNT;
 
 /** Where in `handlers` the variant of a row stands. */
@@ -38,13 +42,18 @@ export function variantIndex(
   return rowIndex * VARIANTS_PER_ROW + ((isStackFlat ? 2 : 0) + size) * KIND_COUNT + kind;
 }
 
-export interface InterpreterModule {
-  readonly bytes: Uint8Array;
+/** Which handler does what; the module's function table holds them in this order. */
+export interface HandlerLayout {
   /** Function table index by `variantIndex`; 0 where there is no such variant. */
   readonly handlers: Uint16Array;
   readonly handlerCount: number;
   /** What each function table index stands for; undefined where it is no instruction. */
   readonly meanings: readonly (HandlerMeaning | undefined)[];
+}
+
+/** The interpreter: a layout, and the bytes of its module. */
+export interface InterpreterModule extends HandlerLayout {
+  readonly bytes: Uint8Array;
 }
 
 export interface HandlerMeaning {
@@ -84,6 +93,19 @@ function variantsOf(compiled: CompiledRow): Variant[] {
   return variants;
 }
 
+/** Numbers the handlers, without building them. */
+export function layOutHandlers(map: OpcodeMap): HandlerLayout {
+  const handlers = new Uint16Array(map.rows.length * VARIANTS_PER_ROW);
+  const meanings: (HandlerMeaning | undefined)[] = new Array(SPECIAL_HANDLERS).fill(undefined);
+  for (const compiled of map.rows) {
+    for (const variant of variantsOf(compiled)) {
+      const index = meanings.push({ compiled, variant }) - 1;
+      fillVariant(handlers, compiled, variant, index);
+    }
+  }
+  return { handlers, handlerCount: meanings.length, meanings };
+}
+
 /**
  * @param methods names and argument counts of the system methods that rows may call
  * @throws {TypeError} if a row's meaning does not type-check
@@ -92,21 +114,17 @@ export function buildInterpreter(
   map: OpcodeMap,
   methods: ReadonlyMap<string, number>,
 ): InterpreterModule {
+  const layout = layOutHandlers(map);
   const context = new InterpreterContext(methods);
   addSpecialHandlers(context);
-  const handlers = new Uint16Array(map.rows.length * VARIANTS_PER_ROW);
-  let handlerCount = 0;
-  const meanings: (HandlerMeaning | undefined)[] = [];
-  for (const compiled of map.rows) {
-    for (const variant of variantsOf(compiled)) {
-      const index = context.module.addElement(emitHandler(context, compiled, variant));
-      handlerCount = index + 1;
-      meanings[index] = { compiled, variant };
-      fillVariant(handlers, compiled, variant, index);
-    }
+  for (const [index, meaning] of layout.meanings.entries()) {
+    if (meaning === undefined) continue;
+    const { compiled, variant } = meaning;
+    const at = context.module.addElement(emitHandler(context, compiled, variant));
+    assert(at === index, 'handlers stand in the table where the layout has them');
   }
   addRunFunction(context);
-  return { bytes: context.module.toBytes(), handlers, handlerCount, meanings };
+  return { ...layout, bytes: context.module.toBytes() };
 }
 
 /** A row without a variant by size or by stack answers for every size and stack. */

@@ -31,7 +31,7 @@ import {
 import type { CPUWiring, MachineMemory, RunExit, VCPU } from '../../cpu/vcpu.ts';
 import type { AddressSpace } from '../../memory/address-space.ts';
 import { CODE_CACHE_BYTES, CodeCache } from './code-cache.ts';
-import type { InterpreterModule } from './interpreter-module.ts';
+import type { HandlerLayout } from './interpreter-module.ts';
 import {
   CODE_MASK_BASE,
   CODE_ROW_BYTES,
@@ -66,6 +66,7 @@ const HALT: RunExit = { kind: 'halted' };
 
 export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly state: CPUState;
+  readonly interceptsWrites = true;
   readonly processor: Processor;
   readonly cache: CodeCache;
   readonly translator: Translator;
@@ -96,7 +97,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     readonly wiring: CPUWiring;
     readonly memory: MachineMemory;
     readonly decoder: Decoder;
-    readonly interpreter: InterpreterModule;
+    readonly interpreter: HandlerLayout;
     /** Instantiates the interpreter with its imports and returns its exports. */
     readonly instantiate: (imports: Record<string, object>) => Readonly<Record<string, unknown>>;
   }) {

@@ -6,7 +6,7 @@ import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
 import type { CodeCache } from './code-cache.ts';
-import type { HandlerMeaning, InterpreterModule } from './interpreter-module.ts';
+import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
 import { RECORD_BYTES, RECORD_SHIFT } from './record.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { buildUnits, mustDefer } from './unit-module.ts';
@@ -48,7 +48,7 @@ export class Translator {
   readonly counters = { units: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
   readonly #state: CPUState;
   readonly #cache: CodeCache;
-  readonly #interpreter: InterpreterModule;
+  readonly #interpreter: HandlerLayout;
   readonly #entries: UnitEntries;
   readonly #imports: object;
   readonly #u8: Uint8Array;
@@ -66,7 +66,7 @@ export class Translator {
     readonly buffer: ArrayBufferLike;
     readonly cache: CodeCache;
     readonly codePages: CodePages;
-    readonly interpreter: InterpreterModule;
+    readonly interpreter: HandlerLayout;
     readonly entries: UnitEntries;
     /** What units import: env and engine. */
     readonly imports: object;

@@ -1,0 +1,5 @@
+// The last step of `npm run build`: what is made once rather than in each process.
+
+import { writePrebuiltInterpreter } from './prebuilt-interpreter.ts';
+
+writePrebuiltInterpreter();
