@@ -114,6 +114,7 @@ export function openMachine(
   const { firmware, ...rest } = files;
   const drives = openDrives(config.drives, onWarning);
   const { pflashPath } = config.firmware ?? {};
+  const { instructionTiming } = config;
   let flash: FlashFile | undefined;
   let machine: Machine;
   try {
@@ -128,6 +129,7 @@ export function openMachine(
       devices: config.devices,
       isBlank: config.snapshots.loadTag !== undefined,
       ...rest,
+      ...(instructionTiming === undefined ? {} : { instructionTiming }),
       ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot, flash) }),
     });
   } catch (error) {
