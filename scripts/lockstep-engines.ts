@@ -1,5 +1,5 @@
-// `npx tsx scripts/lockstep-engines.ts --guest NAME …`: boots a guest on the interpreter and then with
-// the translator, time going by instructions, and prints the first instructions between which they
+// `npx tsx scripts/lockstep-engines.ts …`: boots a guest on the interpreter and then with the
+// translator, time going by instructions, and prints the first instructions between which they
 // differ. See docs/testing.md.
 
 import { readFileSync } from 'node:fs';

@@ -154,6 +154,7 @@ export function openMachine(
     close() {
       machine.close();
       flash?.close();
+      return snapshots.close();
     },
   };
 }

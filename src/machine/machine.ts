@@ -11,13 +11,13 @@ import type { AddressSpace } from '../memory/address-space.ts';
 import { BootError, type BootImage, enterProtectedMode } from './boot/boot-target.ts';
 import { firmwareSegments } from './boot/firmware-tables.ts';
 import { loadImage } from './boot/load-image.ts';
-import { MachineClock } from './clock.ts';
+import type { MachineClock } from './clock.ts';
 import { type FirmwareConfig, firmwareExtraBytes } from './firmware.ts';
 import type { Host, HostSleep } from './host.ts';
 import { KeyTypist, type TypistState } from './key-typist.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
-import { InstructionTime, type InstructionTiming, RunPace } from './run-pace.ts';
+import { type InstructionTiming, RunPace } from './run-pace.ts';
 import type { Screen } from './screen.ts';
 import { SerialStream } from './serial-stream.ts';
 import type { DriveConfig } from './storage.ts';
@@ -83,7 +83,6 @@ const YIELD_MS = 8;
 const SCREEN_MS = 33;
 /** Longest sleep, ms: what a host's timers take. */
 const SLEEP_MS_MAX = 60_000;
-const NS_PER_MS = 1_000_000;
 /** As long as QEMU's `sendkey`. */
 const KEY_HOLD_MS = 100;
 const ZERO_CHUNK_BYTES = 1 << 20;
@@ -157,13 +156,9 @@ export class Machine {
     // Before the processor is made: a broken image costs no more than a message.
     this.#image = options.kernel === undefined ? undefined : loadImage(options, options.kernel);
     this.addressSpace = this.memory.guest.addressSpace;
-    const { instructionTiming } = options;
-    const instructionTime =
-      instructionTiming &&
-      new InstructionTime(instructionTiming, () => this.vcpu?.instructionCount ?? 0);
-    const hostTime = { nowNs: () => Math.floor(host.nowMs() * NS_PER_MS) };
-    this.clock = new MachineClock(instructionTime ?? hostTime);
-    this.#pace = new RunPace(this.clock, instructionTime);
+    const executed = () => this.vcpu?.instructionCount ?? 0;
+    this.#pace = new RunPace(host, options.instructionTiming, executed);
+    this.clock = this.#pace.clock;
     this.clock.onEarlier = () => {
       const isSooner = this.clock.nextDeadlineNs < this.#pace.sliceEndNs;
       if (this.#isInSlice && isSooner) this.vcpu.requestStop();
@@ -291,6 +286,7 @@ export class Machine {
     this.#state = 'closed';
     this.clock.stop();
     this.vcpu.requestStop();
+    this.vcpu.close?.();
     this.pc.storage.close();
     this.#wake();
   }
@@ -533,7 +529,7 @@ export class Machine {
     const budget = this.#pace.beginSlice();
     const before = this.vcpu.instructionCount;
     this.#isInSlice = true;
-    const exit = this.vcpu.run(budget);
+    const exit = this.vcpu.run(budget, this.#pace.sliceNs);
     this.#isInSlice = false;
     this.#pace.endSlice(this.vcpu.instructionCount - before);
     if (this.#isPowerOffWanted) {

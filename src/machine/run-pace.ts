@@ -1,7 +1,8 @@
 // How long the processor runs before the machine looks up, and how time passes while it is halted:
 // by the host's clock, or by the instructions that were executed.
 
-import type { MachineClock, TimeSource } from './clock.ts';
+import { MachineClock, type TimeSource } from './clock.ts';
+import type { Host } from './host.ts';
 import { SlicePlanner } from './slice-planner.ts';
 
 const NS_PER_MS = 1_000_000;
@@ -12,12 +13,12 @@ const STALL_NS_MAX = 1_000_000;
 export interface InstructionTiming {
   /** How long each instruction takes, ns: a power of two. */
   readonly nsPerInstruction: number;
-  /** Whether a halted processor waits as long in the host's time, or time leaps to the next timer. */
+  /** Whether a halted processor waits in the host's time, or time leaps to the next timer. */
   readonly sleeps: boolean;
 }
 
 /** Time that passes with each instruction, and leaps while the processor is halted. */
-export class InstructionTime implements TimeSource {
+class InstructionTime implements TimeSource {
   readonly timing: InstructionTiming;
   readonly #executed: () => number;
   #leaptNs = 0;
@@ -38,15 +39,17 @@ export class InstructionTime implements TimeSource {
 }
 
 export class RunPace {
-  readonly #clock: MachineClock;
+  readonly clock: MachineClock;
   readonly #instructionTime: InstructionTime | undefined;
   readonly #planner = new SlicePlanner();
   #sliceStartNs = 0;
   #sliceEndNs = 0;
 
-  constructor(clock: MachineClock, instructionTime: InstructionTime | undefined) {
-    this.#clock = clock;
-    this.#instructionTime = instructionTime;
+  /** @param executed instructions so far, for `timing`; without it, time is the host's */
+  constructor(host: Host, timing: InstructionTiming | undefined, executed: () => number) {
+    const hostTime = { nowNs: () => Math.floor(host.nowMs() * NS_PER_MS) };
+    this.#instructionTime = timing && new InstructionTime(timing, executed);
+    this.clock = new MachineClock(this.#instructionTime ?? hostTime);
   }
 
   /** Virtual time up to which the slice under way was planned, ns. */
@@ -54,9 +57,14 @@ export class RunPace {
     return this.#sliceEndNs;
   }
 
+  /** How long the slice under way should take, ns. */
+  get sliceNs(): number {
+    return this.#planner.sliceNs;
+  }
+
   /** Begins a slice; instructions that it may take. */
   beginSlice(): number {
-    const clock = this.#clock;
+    const clock = this.clock;
     this.#sliceStartNs = clock.nowNs();
     const untilTimerNs = clock.nextDeadlineNs - this.#sliceStartNs;
     const budget = this.#planner.budget(untilTimerNs);
@@ -74,12 +82,12 @@ export class RunPace {
   /** @param count instructions that the slice took */
   endSlice(count: number): void {
     if (this.#instructionTime === undefined)
-      this.#planner.learn(count, this.#clock.nowNs() - this.#sliceStartNs);
+      this.#planner.learn(count, this.clock.nowNs() - this.#sliceStartNs);
   }
 
   /** How long a halted processor has nothing to do, ms of the host; 0 if it is worth no sleep. */
   idleMs(): number {
-    const clock = this.#clock;
+    const clock = this.clock;
     const waitNs = clock.nextDeadlineNs - clock.nowNs();
     const isLeaping = this.#instructionTime?.timing.sleeps === false;
     if (isLeaping && waitNs !== Number.POSITIVE_INFINITY) return 0;
@@ -93,7 +101,7 @@ export class RunPace {
   idled(elapsedMs: number, isCutShort: boolean): void {
     const time = this.#instructionTime;
     if (time === undefined) return;
-    const waitNs = this.#clock.nextDeadlineNs - this.#clock.nowNs();
+    const waitNs = this.clock.nextDeadlineNs - this.clock.nowNs();
     const elapsedNs = Math.floor(elapsedMs * NS_PER_MS);
     if (isCutShort || waitNs === Number.POSITIVE_INFINITY) time.leap(Math.min(waitNs, elapsedNs));
     else time.leap(Math.max(0, waitNs));
