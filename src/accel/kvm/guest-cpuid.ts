@@ -1,5 +1,6 @@
 // The CPUID table that a guest sees on KVM: ours, the same on every accelerator. What the host has
-// beyond it is hidden; what the host lacks of it is an error.
+// beyond it is hidden; what the host lacks of it is an error, with one exception: a host that is
+// itself emulated by QEMU has no VME, which no guest of today needs and CPUID then denies.
 
 import { FEATURES, readCPUID } from '../../cpu/cpuid.ts';
 import { KVM_CPUID_ENTRY2, KVM_CPUID2 } from './abi.ts';
@@ -10,6 +11,7 @@ import type { HostBytes, LinuxCalls } from './linux-calls.ts';
 /** First leaves of the three ranges; each says in EAX where it ends. */
 const RANGES = [0, 0x4000_0000, 0x8000_0000];
 const EDX = 3;
+const FEATURE_VME = 1 << 1;
 const FEATURE_NX = 1 << 20;
 
 /**
@@ -20,9 +22,9 @@ export function guestCPUID(
   calls: LinuxCalls,
   supported: ReadonlyMap<number, CPUIDLeaf>,
 ): HostBytes {
-  refuseMissing(supported, 1, FEATURES);
+  refuseMissing(supported, 1, FEATURES & ~FEATURE_VME);
   refuseMissing(supported, 0x8000_0001, FEATURE_NX);
-  const leaves = [...ourLeaves()];
+  const leaves = [...ourLeaves(featuresOf(supported, 1) & FEATURE_VME)];
   const { at, sizeBytes } = KVM_CPUID_ENTRY2;
   const table = calls.allocate(KVM_CPUID2.sizeBytes + leaves.length * sizeBytes);
   const { view } = table;
@@ -36,16 +38,21 @@ export function guestCPUID(
   return table;
 }
 
-function* ourLeaves(): Generator<[leaf: number, values: Uint32Array]> {
+function* ourLeaves(vme: number): Generator<[leaf: number, values: Uint32Array]> {
   for (const first of RANGES) {
     const head = new Uint32Array(4);
     readCPUID(first, true, head);
     for (let leaf = first; leaf <= head[0]!; leaf++) {
       const values = new Uint32Array(4);
       readCPUID(leaf, true, values);
+      if (leaf === 1) values[EDX] = (values[EDX]! & ~FEATURE_VME) | vme;
       yield [leaf, values];
     }
   }
+}
+
+function featuresOf(supported: ReadonlyMap<number, CPUIDLeaf>, leaf: number): number {
+  return supported.get(leaf)?.[EDX] ?? 0;
 }
 
 function refuseMissing(
@@ -53,7 +60,7 @@ function refuseMissing(
   leaf: number,
   wanted: number,
 ): void {
-  const lacking = wanted & ~(supported.get(leaf)?.[EDX] ?? 0);
+  const lacking = wanted & ~featuresOf(supported, leaf);
   if (lacking === 0) return;
   const bits = Array.from({ length: 32 }, (_, bit) => bit).filter((bit) => (lacking >>> bit) & 1);
   throw new KVMError(

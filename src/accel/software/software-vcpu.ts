@@ -139,7 +139,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
         table,
         buffer: memory.buffer,
         firstIndex: options.interpreter.handlerCount,
-        blocksOffset: memory.reservedOffset + CODE_CACHE_BYTES,
+        numbersOffset: memory.reservedOffset + CODE_CACHE_BYTES,
       }),
       imports: { env, engine },
     });
