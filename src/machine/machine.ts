@@ -8,6 +8,7 @@
 import type { CPUState } from '../cpu/state.ts';
 import type { Accelerator, VCPU } from '../cpu/vcpu.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
+import { transaction } from '../memory/transaction.ts';
 import { BootError, type BootImage, enterProtectedMode } from './boot/boot-target.ts';
 import { firmwareSegments } from './boot/firmware-tables.ts';
 import { loadImage } from './boot/load-image.ts';
@@ -171,7 +172,8 @@ export class Machine {
           (bytes) => this.onSerial(bytes, index),
         ),
     );
-    this.pc = this.#createPC();
+    // The map is rendered once, not after each chip.
+    this.pc = transaction(() => this.#createPC());
     this.ports = this.pc.ports;
     this.#typist = new KeyTypist(this.clock, (bytes) => this.pc.keyboard.sendKeys(bytes));
     this.vcpu = accelerator.createVCPU(
