@@ -49,8 +49,12 @@ export function copyBlock(
   const before = statesOf(target, to);
   for (let page = 0; page < filled.length; page++) {
     const start = page * PAGE_SIZE;
-    if (filled[page] !== 0) to.bytes.set(from.bytes.subarray(start, start + PAGE_SIZE), start);
-    else if ((before[page]! & DIRTY_FILLED) !== 0) to.bytes.fill(0, start, start + PAGE_SIZE);
+    const bytes = from.bytes.subarray(start, start + PAGE_SIZE);
+    if (filled[page] !== 0 && !isZeros(bytes)) to.bytes.set(bytes, start);
+    else if ((before[page]! & DIRTY_FILLED) !== 0) {
+      const old = to.bytes.subarray(start, start + PAGE_SIZE);
+      if (!isZeros(old)) old.fill(0);
+    }
   }
   noteFilled(target, to, filled);
 }
