@@ -38,6 +38,8 @@ export class CodePages {
   readonly notes: Uint32Array;
   readonly #listeners: InvalidateListener[] = [];
   #dirty: DirtyMemory | undefined;
+  /** Pages with a mask that is not empty, or was when it was last looked at here. */
+  #filledCount = 0;
 
   /** @throws {RangeError} if the masks do not lie in `buffer`, aligned to 4 bytes */
   constructor(options: {
@@ -100,9 +102,17 @@ export class CodePages {
     }
     this.#forEachPage(ramOffset, sizeBytes, (page, lines) => {
       const before = this.masks[page]!;
+      if (before === 0) this.#filledCount++;
       this.masks[page] = before | lines;
       if (before === 0) this.#dirty?.clear(page * PAGE_SIZE, PAGE_SIZE, DIRTY_CODE);
     });
+  }
+
+  /** Whether no page holds code. */
+  get isEmpty(): boolean {
+    // Whoever makes code may empty masks by itself.
+    if (this.#filledCount > 0 && this.masks.every((mask) => mask === 0)) this.#filledCount = 0;
+    return this.#filledCount === 0;
   }
 
   /** Whether any line that the range touches holds code. */
@@ -122,10 +132,14 @@ export class CodePages {
     this.#forEachPage(ramOffset, sizeBytes, (page, lines, start, size) => {
       if ((this.masks[page]! & lines) === 0) return;
       // The bits go first: a listener that decodes anew must find its own lines kept.
-      this.masks[page] = this.masks[page]! & ~lines;
+      const left = (this.masks[page]! & ~lines) >>> 0;
+      if (left === 0) this.#filledCount--;
+      this.masks[page] = left;
       let kept = 0;
       for (const listener of this.#listeners) kept |= listener(start, size) ?? 0;
-      this.masks[page] = this.masks[page]! | (kept & lines);
+      kept &= lines;
+      if (kept !== 0 && this.masks[page] === 0) this.#filledCount++;
+      this.masks[page] = this.masks[page]! | kept;
       this.#settle(page);
     });
   }

@@ -22,7 +22,7 @@ import {
   PAGES_TYPE,
   STATE_TYPE,
 } from './manifest.ts';
-import { encodePageIndex, type IndexedBlob, type IndexedBlock } from './page-index.ts';
+import { encodePageIndex, type IndexedBlob, type IndexedBlock, sameBlocks } from './page-index.ts';
 import { PageMap } from './page-map.ts';
 import { encodeSections, type StateSection } from './sections.ts';
 import { SnapshotError } from './snapshot-error.ts';
@@ -33,6 +33,7 @@ import {
   type SnapshotStore,
   type SnapshotStoreWriter,
 } from './store.ts';
+import { isZeros } from './zero-pages.ts';
 
 /** How a snapshot is made. */
 export interface SnapshotBuilderOptions {
@@ -484,14 +485,6 @@ function addPage(pack: OpenPack, blockIndex: number, page: number, bytes: Uint8A
   return pack;
 }
 
-/** Whether a page holds nothing but zeros. */
-export function isZeros(page: Uint8Array): boolean {
-  if (page.byteOffset % 4 !== 0 || page.length % 4 !== 0) return page.every((byte) => byte === 0);
-  const words = new Int32Array(page.buffer, page.byteOffset, page.length >> 2);
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
-  return true;
-}
-
 function checkBlocks(blocks: readonly IndexedBlock[]): void {
   const ids = new Set<string>();
   let totalBytes = 0;
@@ -517,12 +510,7 @@ function compareBlocks(parent: SnapshotReader, blocks: readonly IndexedBlock[]):
   const theirs = parent.pageIndex.blocks;
   const describe = (list: readonly IndexedBlock[]): string =>
     list.map(({ id, sizeBytes }) => `"${id}" of ${sizeBytes} bytes`).join(', ');
-  const isEqual =
-    theirs.length === blocks.length &&
-    theirs.every(({ id, sizeBytes }, i) => {
-      return blocks[i]!.id === id && blocks[i]!.sizeBytes === sizeBytes;
-    });
-  if (!isEqual)
+  if (!sameBlocks(theirs, blocks))
     throw new SnapshotError(
       'MISMATCH',
       `Cannot build upon snapshot "${parent.name}" as it must have the machine's RAM blocks: ` +

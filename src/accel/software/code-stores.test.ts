@@ -80,7 +80,7 @@ test.each([
           if (typeof results[0]![0] !== 'number') break;
         }
       }),
-      fuzzOptions(60),
+      fuzzOptions(30),
     );
   },
 );
@@ -97,6 +97,32 @@ test('an immediate that is patched in a loop is fetched anew, and nothing else i
   expect(board.reg(3)).toBe(500_500);
   expect(counters.decoded).toBeLessThan(40);
   expect(counters.invalidated).toBe(0);
+});
+
+test('a decoding that failed goes when the bytes behind it change', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  board.put(CODE, [0x8d, 0xc1, 0xc3]); // LEA EAX, a register: no instruction
+  expect(board.call(CODE)).toMatchObject({ vector: 6 });
+  board.enterProtected();
+  board.put(CODE, [0x8d, 0xc1, 0xc3]);
+  board.call(CODE);
+  board.enterProtected();
+  board.put(STORES, [0xc6, 0x05, ...u32(CODE + 1), 0x01, 0xf4]); // mov byte [CODE+1], lea eax,[ecx]
+  expect(board.run(STORES)).toBe('hlt');
+  board.state.setReg32(ECX, 77);
+  expect(board.call(CODE)).toBe(77);
+});
+
+test('a store into code that is translated reaches the unit', () => {
+  const board = new CodeBoard(eagerAccelerator);
+  board.put(CODE, [0xb8, ...u32(1), 0x40, 0xf4]); // mov eax, 1; inc eax; hlt
+  for (const value of [1, 5, 6]) {
+    board.put(STORES, [0xc6, 0x05, ...u32(CODE + 1), value, 0xf4]);
+    expect(board.run(STORES)).toBe('hlt');
+    expect(board.run(CODE)).toBe('hlt');
+    expect(board.reg(EAX)).toBe(value + 1);
+  }
+  expect((board.machine.vcpu as SoftwareVCPU).translator.counters.units).toBeGreaterThan(2);
 });
 
 test('failure 28: a page whose code is all overwritten is plain again', () => {

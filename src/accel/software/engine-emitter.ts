@@ -127,6 +127,7 @@ export class EngineEmitter implements Emitter {
     const slow = (): Value => {
       const size = i32(sizeBytes);
       const { checkAccess } = this.site.targets.slow;
+      this.site.noteFuel();
       const linear = this.f.call(checkAccess, field.shrU(5), offset, size, i32(isWrite ? 1 : 0));
       this.site.leaveOnFault();
       return linear;
@@ -196,13 +197,14 @@ export class EngineEmitter implements Emitter {
 
   requireRelative(_target: Operand): void {
     // A page of records lies within the limit as a whole.
-    if (this.variantKind === KIND_PAGE_BRANCH) return;
+    if (this.variantKind === KIND_PAGE_BRANCH || this.site.isNear()) return;
     const limit = loadState(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT);
     this.raiseIf(this.#relativeEip().gtU(limit), VECTOR_GP, 0);
   }
 
   jumpRelative(_target: Operand): void {
-    if (this.variantKind === KIND_PAGE_BRANCH) this.site.branchInPage();
+    const isInPage = this.variantKind === KIND_PAGE_BRANCH;
+    if (isInPage || this.site.isNear()) this.site.branchNear();
     else this.jump(this.#relativeEip());
   }
 

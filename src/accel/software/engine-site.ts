@@ -36,6 +36,8 @@ export interface EngineSite {
   /** General register by its offset in the state area, 1, 2 or 4 bytes, zero-extended. */
   loadRegister(offset: Value, size: number): Value;
   storeRegister(offset: Value, size: number, value: Value): void;
+  /** Before a call of TypeScript that may want to know how many instructions were executed. */
+  noteFuel(): void;
   /** After a call of TypeScript: leaves if it faulted; notes if anything else wants attention. */
   leaveOnFault(): void;
   /** EIP of this instruction, and of the one behind it. */
@@ -43,8 +45,10 @@ export interface EngineSite {
   nextEip(): Value;
   /** Continues at a pinned EIP that is known to be within the limit. */
   jump(eip: Value): void;
-  /** Continues at the target of a branch that is known to stay in the page. */
-  branchInPage(): void;
+  /** Whether the site itself sees to it that the target of a relative branch can be gone to. */
+  isNear(): boolean;
+  /** Continues at the target of a relative branch that stays in the page, or is near. */
+  branchNear(): void;
   finish(): void;
   repeat(): void;
   raise(vector: number, errorCode: number): void;

@@ -58,10 +58,12 @@ export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
     () => rawLoad(linear.add(load('i32', row, ADDEND)), size),
     () => {
       if (size <= 4) {
+        site.noteFuel();
         const value = f.call(targets.slow.load, linear, i32(size));
         site.leaveOnFault();
         return value;
       }
+      site.noteFuel();
       f.call(targets.slow.loadWide, linear, i32(size));
       site.leaveOnFault();
       return rawLoad(i32(0), size, SCRATCH);
@@ -110,10 +112,12 @@ export function emitModify(
     () => rawLoad(address, size),
     () => {
       if (size <= 4) {
+        site.noteFuel();
         const value = f.call(targets.slow.loadForStore, linear, i32(size));
         site.leaveOnFault();
         return value;
       }
+      site.noteFuel();
       f.call(targets.slow.loadWideForStore, linear, i32(size));
       site.leaveOnFault();
       return rawLoad(i32(0), size, SCRATCH);
@@ -139,9 +143,11 @@ function emitStoreAddress({ f, targets }: EngineSite, linear: Value, size: numbe
 function emitSlowStore(site: EngineSite, linear: Value, size: number, pinned: Value): void {
   const { f, targets } = site;
   if (size <= 4) {
+    site.noteFuel();
     f.call(targets.slow.store, linear, pinned, i32(size));
   } else {
     rawStore(f, i32(0), size, pinned, SCRATCH);
+    site.noteFuel();
     f.call(targets.slow.storeWide, linear, i32(size));
   }
   site.leaveOnFault();

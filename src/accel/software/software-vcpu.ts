@@ -75,6 +75,7 @@ const HALT: RunExit = { kind: 'halted' };
 
 export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly state: CPUState;
+  readonly interceptsWrites = true;
   readonly processor: Processor;
   readonly cache: CodeCache;
   readonly translator: Translator;
@@ -89,6 +90,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly #fetched = new Uint8Array(INSTRUCTION_BYTES_MAX);
   readonly #run: (fuel: number) => void;
   #instructionCount = 0;
+  /** Instructions that generated code, which is running, may execute; else 0. */
+  #slice = 0;
   /** Instructions to the next sample, and between two. */
   #untilSample = SAMPLE_SLICE;
   #sampleSlice = SAMPLE_SLICE;
@@ -147,7 +150,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
         table,
         buffer: memory.buffer,
         firstIndex: options.interpreter.handlerCount,
-        blocksOffset: memory.reservedOffset + CODE_CACHE_BYTES,
+        numbersOffset: memory.reservedOffset + CODE_CACHE_BYTES,
       }),
       imports: { env, engine },
     });
@@ -170,7 +173,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   }
 
   get instructionCount(): number {
-    return this.#instructionCount;
+    // Inside a call from generated code, which has noted how many may follow its instruction.
+    const left = this.state.i32[FUEL >> 2]! + this.state.i32[FUEL_HELD >> 2]! + 1;
+    return this.#instructionCount + (this.#slice === 0 ? 0 : this.#slice - left);
   }
 
   run(instructionBudget: number): RunExit {
@@ -182,6 +187,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       return this.#runAll(Math.min(instructionBudget, BUDGET_MAX));
     } finally {
       this.#isRunning = false;
+      this.#slice = 0;
       this.state.u64[INSTRUCTION_COUNT >> 3] = BigInt(this.#instructionCount);
     }
   }
@@ -261,7 +267,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       const slice = isStepping ? 1 : Math.min(left, this.#untilSample);
       state.i32[FUEL_HELD >> 2] = 0;
       if (this.isTranslatingEagerly) this.#translateHere();
+      this.#slice = slice;
       this.#run(slice);
+      this.#slice = 0;
       const used = slice - state.i32[FUEL >> 2]!;
       left -= used;
       this.#instructionCount += used;

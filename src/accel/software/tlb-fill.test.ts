@@ -226,7 +226,7 @@ test('both walks give the same results, faults, marks in the tables, and TLB row
         JSON.stringify({ end, registers, cr2, large, tlb });
       expect(shown(fast!)).toBe(shown(reference!));
     }),
-    fuzzOptions(100),
+    fuzzOptions(60),
   );
   expect(fillCount).toBeGreaterThan(0);
 });
