@@ -39,6 +39,10 @@ export type RunExit =
 
 /** One processor of a machine, whatever engine runs it: what an `Accelerator` makes. */
 export interface VCPU {
+  /**
+   * The architectural state. Read this property anew after each run: an engine that keeps the state
+   * elsewhere brings it here then. The object stays the same. Call `synchronize` after writing.
+   */
   readonly state: CPUState;
   /**
    * Whether every store of the guest to a page that is clean for a client is announced by
