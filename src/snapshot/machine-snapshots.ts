@@ -347,7 +347,7 @@ export class MachineSnapshots {
         block.bytes.set(bytes, firstPage * PAGE_SIZE);
         isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
       }
-      if (!(isBlank && block === this.machine.pc.ram)) zeroOthers(block, isPresent);
+      if (!(isBlank && this.machine.pc.guestRAM.includes(block))) zeroOthers(block, isPresent);
       ramWrites.note(block.ramOffset, block.sizeBytes);
     }
   }
@@ -384,7 +384,7 @@ function captured(
 /** Makes pages zeros that are not marked; a page that is zeros already is not written. */
 function zeroOthers(block: RAMBlock, isPresent: Uint8Array): void {
   const { buffer, byteOffset, length } = block.bytes;
-  const words = new Int32Array(buffer, byteOffset, length >> 2);
+  const words = new Int32Array(buffer, byteOffset, length / 4);
   for (let page = 0; page < isPresent.length; page++) {
     if (isPresent[page] !== 0) continue;
     const end = (page + 1) * PAGE_WORDS;

@@ -2,7 +2,7 @@
 // inputs from one state. Nothing is copied when it is made; each page is copied just before its
 // first write, and a return copies back only what changed since the last one.
 
-import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
+import { PAGE_SIZE, pageIndex, pagesTouched } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
 import { DIRTY_RESET } from '../memory/dirty-memory.ts';
 import {
@@ -66,7 +66,7 @@ export class ResetPoint {
     for (const page of this.#changed) {
       const start = page * PAGE_SIZE;
       ramWrites.before(start, PAGE_SIZE);
-      ramList.bytes.set(this.#originals.get(page)!, start);
+      ramList.bytesAt(start, PAGE_SIZE).set(this.#originals.get(page)!);
       ramWrites.note(start, PAGE_SIZE);
       dirty.clear(start, PAGE_SIZE, DIRTY_RESET);
       this.#isChanged[page] = 0;
@@ -85,7 +85,7 @@ export class ResetPoint {
   }
 
   #keep(ramOffset: number, sizeBytes: number): void {
-    const first = ramOffset >>> PAGE_BITS;
+    const first = pageIndex(ramOffset);
     const end = first + pagesTouched(ramOffset, sizeBytes);
     for (let page = first; page < end; page++) {
       if (this.#isChanged[page] !== 0) continue;
@@ -95,8 +95,7 @@ export class ResetPoint {
       const start = page * PAGE_SIZE;
       const { ramList } = this.machine.memory.guest;
       ramList.ensure(start, PAGE_SIZE);
-      const { bytes } = ramList;
-      this.#originals.set(page, bytes.slice(start, start + PAGE_SIZE));
+      this.#originals.set(page, ramList.bytesAt(start, PAGE_SIZE).slice());
     }
   }
 }
