@@ -33,10 +33,10 @@ const REGISTER_COUNT = 8;
 export interface UnitTargets extends CallTargets {
   /** (eip, fuel): the interpreter's jump. */
   readonly jump: FunctionReference;
-  readonly handlerType: {
-    readonly index: number;
-    readonly signature: FunctionReference['signature'];
-  };
+  /** Byte address of the block numbers of entries, u16 by function table index. */
+  readonly entryBlocks: number;
+  /** (handler, record, fuel): calls a handler. */
+  readonly dispatch: FunctionReference;
 }
 
 export class UnitFrame {
@@ -66,13 +66,17 @@ export class UnitFrame {
   #exitInterpretLabel: Label | undefined;
   #exitJumpLabel: Label | undefined;
 
-  /** @param starts offsets of the blocks, ascending; parameters of `f`: block number, fuel */
+  /** @param starts offsets of the blocks, ascending; `f` is a handler: of record and fuel */
   constructor(f: FunctionBuilder, targets: UnitTargets, starts: readonly number[]) {
     this.f = f;
     this.targets = targets;
     this.#numbers = new Map(starts.map((start, number) => [start, number]));
-    this.#block = f.param(0);
-    this.fuel = f.param(1);
+    this.#block = f.local('i32');
+    this.fuel = f.local('i32');
+    // Which entry's record it is stands beside its table index.
+    const handler = load('i32_16u', f.param(0), RECORD_HANDLER);
+    f.set(this.#block, load('i32_16u', handler.shl(1), targets.entryBlocks));
+    f.set(this.fuel, f.param(1).add(1));
     this.pending = f.local('i32');
     this.#exitAt = f.local('i32');
     this.#exitHandler = f.local('i32');
@@ -207,7 +211,7 @@ export class UnitFrame {
     f.if(this.#exitHandler.eqz(), () =>
       f.set(this.#exitHandler, load('i32_16u', record, RECORD_HANDLER)),
     );
-    f.returnCallIndirect(this.targets.handlerType, this.#exitHandler, record, this.fuel.sub(1));
+    f.returnCall(this.targets.dispatch, this.#exitHandler, record, this.fuel.sub(1));
   }
 
   /** Registers that some instruction of the unit writes, and the flags. */

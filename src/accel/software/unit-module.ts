@@ -1,11 +1,10 @@
-// Makes a unit's WebAssembly module from its region: one function for the blocks, and a stub for
-// each entry, with the signature of a handler, that enters at its block.
+// Makes the WebAssembly module of units from their regions: one function for each, with the signature
+// of a handler, that enters at the block that UnitEntries says.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
   FunctionBuilder,
   type FunctionReference,
-  i32,
   ModuleBuilder,
   type Signature,
 } from '../../wasm/index.ts';
@@ -16,17 +15,18 @@ import type { UnitBlock, UnitInstruction, UnitRegion } from './unit-region.ts';
 import { Deferred, UnitSite } from './unit-site.ts';
 
 const I = 'i32' as const;
+const HANDLER: Signature = { params: [I, I], results: [] };
 
-function importTargets(module: ModuleBuilder): UnitTargets {
+function importTargets(module: ModuleBuilder, entryBlocks: number): UnitTargets {
   const known = new Map<string, FunctionReference>();
-  const handlerType = module.type({ params: [I, I], results: [] });
   return {
-    // Each import costs time when the unit is instantiated: only what it uses.
+    entryBlocks,
+    // Each import costs time when the module is instantiated: only what its units use.
     slow: new Proxy({} as UnitTargets['slow'], {
       get: (_, name: keyof SlowPaths) => imported(`slow ${name}`, SLOW_SIGNATURES[name]),
     }),
-    jump: imported('jump', handlerType.signature),
-    handlerType,
+    jump: imported('jump', HANDLER),
+    dispatch: imported('dispatch', { params: [I, I, I], results: [] }),
     shared(piece: SharedFunction): FunctionReference {
       const results = piece.result ? [piece.result] : [];
       return imported(`shared ${piece.name}`, { params: piece.params, results });
@@ -43,25 +43,33 @@ function importTargets(module: ModuleBuilder): UnitTargets {
   }
 }
 
-/** The module's bytes; it exports `e0`, `e1` … for the starts of the region's blocks. */
-export function buildUnit(region: UnitRegion): Uint8Array {
+/**
+ * The bytes of a module of several units; it exports `u0`, `u1` … with the signature of a handler.
+ * @param entryBlocks where a unit finds the block that it is entered at (UnitEntries)
+ */
+export function buildUnits(regions: readonly UnitRegion[], entryBlocks: number): Uint8Array {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 1);
-  module.importTable('env', 'table', 1);
-  const targets = importTargets(module);
-  const f = new FunctionBuilder({ params: [I, I], results: [] });
-  const { blocks } = region;
-  const starts = blocks.map(({ start }) => start);
-  const frame = new UnitFrame(f, targets, starts);
-  frame.build(blocks.length, (number) => emitBlock(frame, blocks[number]!));
-  const body = module.append('unit', f);
-  for (const [index, start] of starts.entries()) {
-    const stub = module.function(`entry ${start}`, targets.handlerType.signature, (s) =>
-      s.returnCall(body, i32(index), s.param(1).add(1)),
-    );
-    module.exportFunction(`e${index}`, stub);
+  const targets = importTargets(module, entryBlocks);
+  // Bodies first: what they call becomes an import, and imports come before functions.
+  const bodies = regions.map((region) => buildBody(region, targets));
+  for (const [index, body] of bodies.entries()) {
+    const { blocks } = regions[index]!;
+    const name = `unit ${index} at ${blocks[0]!.start.toString(16)}`;
+    module.exportFunction(`u${index}`, module.append(name, body));
   }
   return module.toBytes();
+}
+
+function buildBody({ blocks }: UnitRegion, targets: UnitTargets): FunctionBuilder {
+  const f = new FunctionBuilder(HANDLER);
+  const frame = new UnitFrame(
+    f,
+    targets,
+    blocks.map(({ start }) => start),
+  );
+  frame.build(blocks.length, (number) => emitBlock(frame, blocks[number]!));
+  return f;
 }
 
 function emitBlock(frame: UnitFrame, block: UnitBlock): void {
@@ -96,8 +104,8 @@ function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: n
 /** Whether the row can only be run by the interpreter: found by trying. */
 export function mustDefer(instruction: UnitInstruction): boolean {
   const module = new ModuleBuilder();
-  const targets = importTargets(module);
-  const f = new FunctionBuilder({ params: [I, I], results: [] });
+  const targets = importTargets(module, 0);
+  const f = new FunctionBuilder(HANDLER);
   const frame = new UnitFrame(f, targets, [instruction.offset]);
   try {
     frame.build(1, () => emitInstruction(frame, instruction, 1));
