@@ -61,8 +61,8 @@ export class RAMList {
   readonly #blocks: RAMBlock[] = [];
   readonly #listeners: RAMListListener[] = [];
   #lastHit: RAMBlock | undefined;
-  /** Bytes from here on were never handed out and are still zero. */
-  #untouchedOffset = 0;
+  /** RAM offsets in each chunk from which on nothing was ever handed out, and is still zero. */
+  readonly #untouchedOffsets: number[];
 
   readonly #backing: RAMBacking;
 
@@ -77,6 +77,7 @@ export class RAMList {
     this.buffer = first.buffer;
     this.baseOffset = first.byteOffset;
     this.#backing = backing;
+    this.#untouchedOffsets = backing.chunks.map((_, index) => index * RAM_CHUNK_BYTES);
     this.chunkViews = backing.chunks.map(
       ({ buffer, byteOffset, byteLength }) => new DataView(buffer, byteOffset, byteLength),
     );
@@ -124,9 +125,11 @@ export class RAMList {
     const sizeBytes = roundUpToPage(usedBytes);
     const ramOffset = this.#findFree(id, sizeBytes);
     const bytes = this.bytesAt(ramOffset, sizeBytes);
-    const dirtyBytes = Math.min(sizeBytes, Math.max(0, this.#untouchedOffset - ramOffset));
+    const chunkIndex = Math.floor(ramOffset / RAM_CHUNK_BYTES);
+    const untouchedOffset = this.#untouchedOffsets[chunkIndex]!;
+    const dirtyBytes = Math.min(sizeBytes, Math.max(0, untouchedOffset - ramOffset));
     if (dirtyBytes > 0) this.zero(ramOffset, dirtyBytes);
-    this.#untouchedOffset = Math.max(this.#untouchedOffset, ramOffset + sizeBytes);
+    this.#untouchedOffsets[chunkIndex] = Math.max(untouchedOffset, ramOffset + sizeBytes);
     const block = new RAMBlock({ id, ramOffset, sizeBytes, usedBytes, bytes });
     const at = this.#blocks.findIndex((other) => other.sizeBytes < sizeBytes);
     this.#blocks.splice(at < 0 ? this.#blocks.length : at, 0, block);
