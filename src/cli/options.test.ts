@@ -76,8 +76,8 @@ test.each([
   [[...KERNEL, '--serial', 'file:'], 'must be stdio, file:PATH or none, got "file:"'],
   [[...KERNEL, '--monitor', 'tcp'], 'Option "--monitor" must be stdio or none, got "tcp"'],
   [
-    [...KERNEL, '--accel', 'kvm'],
-    'Option "--accel" must be software or software,translator=on, got "kvm"',
+    [...KERNEL, '--accel', 'hax'],
+    'Option "--accel" must be software or software,translator=on or kvm or kvm:software, got "hax"',
   ],
   [[...KERNEL, '--exit-on', '('], 'Option "--exit-on" must be a regular expression'],
   [[...KERNEL, '--timeout', '-1'], 'Option "--timeout" must be a number of seconds, got "-1"'],

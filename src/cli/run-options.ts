@@ -1,6 +1,7 @@
 // The options of `quire run`, and what they say together.
 
 import type { DeviceConfig } from '../machine/virtio.ts';
+import { ACCELERATORS, type AcceleratorName } from './accelerators.ts';
 import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
 import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
@@ -21,8 +22,6 @@ import { parseChoice, parseMemorySize, parsePattern, parseSeconds } from './valu
 
 const MIB = 2 ** 20;
 const MEMORY_BYTES_DEFAULT = 128 * MIB;
-
-export const ACCELERATORS = ['software', 'software,translator=on'] as const;
 
 export const RUN_OPTIONS: readonly Option[] = [
   {
@@ -65,7 +64,8 @@ export const RUN_OPTIONS: readonly Option[] = [
     names: ['accel'],
     argument: 'NAME',
     summary:
-      'What runs the processor: software (default), or software,translator=on (experimental)',
+      'What runs the processor: software (default), software,translator=on (experimental),\n' +
+      "kvm (the host's kernel), or kvm:software (KVM where there is one)",
   },
   {
     names: ['exit-on'],
@@ -97,7 +97,7 @@ export interface RunConfig {
   readonly snapshots: SnapshotConfig;
   /** Whether `memoryBytes` was said, and is not a default. */
   readonly isMemoryGiven: boolean;
-  readonly accelerator: (typeof ACCELERATORS)[number];
+  readonly accelerator: AcceleratorName;
   readonly exitOn?: RegExp;
   readonly timeoutSeconds?: number;
 }

@@ -55,6 +55,9 @@ export class FunctionBuilder {
   readonly signature: Signature;
   readonly #code = new ByteWriter();
   readonly #locals: ValueType[] = [];
+  /** Locals that are free to be used again, and those that go back to them; see `recycling`. */
+  readonly #free = new Map<ValueType, Local[]>();
+  #taken: Local[] | undefined;
   #depth = 0;
   /** Numbers of the scopes that are open: 0 is the function, then one for each block or branch. */
   readonly #scopes = [0];
@@ -86,6 +89,30 @@ export class FunctionBuilder {
     return new Local(type, this.signature.params.length + this.#locals.length - 1);
   }
 
+  /**
+   * Runs `body`; locals that `let`, `ifValue` and `call` make in it serve others behind it. Many
+   * locals are dear: V8's baseline compiler clears each of them at each call.
+   */
+  recycling(body: () => void): void {
+    const taken: Local[] = [];
+    this.#taken = taken;
+    body();
+    this.#taken = undefined;
+    for (const local of taken) {
+      const free = this.#free.get(local.type);
+      if (free) free.push(local);
+      else this.#free.set(local.type, [local]);
+    }
+  }
+
+  /** A variable for a value that is set before it is read. */
+  #temporary(type: ValueType): Local {
+    if (!this.#taken) return this.local(type);
+    const local = this.#free.get(type)?.pop() ?? this.local(type);
+    this.#taken.push(local);
+    return local;
+  }
+
   set(variable: Local, value: Value): void {
     this.#expect(value, variable.type, 'set a local');
     value.write(this.#code);
@@ -96,7 +123,7 @@ export class FunctionBuilder {
   /** Evaluates `value` now and keeps it; constants and locals that never change need no copy. */
   let(value: Value): Value {
     if (value.constant !== undefined) return value;
-    const variable = this.local(value.type);
+    const variable = this.#temporary(value.type);
     this.set(variable, value);
     return variable;
   }
@@ -153,7 +180,7 @@ export class FunctionBuilder {
       condition,
       () => {
         const value = then();
-        result = this.local(value.type);
+        result = this.#temporary(value.type);
         this.set(result, value);
       },
       () => this.set(result!, otherwise()),
@@ -216,7 +243,7 @@ export class FunctionBuilder {
     this.#code.u32(target.index);
     const type = target.signature.results[0];
     if (!type) return NOTHING;
-    const result = this.local(type);
+    const result = this.#temporary(type);
     this.#code.u8(0x21);
     this.#code.u32(result.index);
     return result;

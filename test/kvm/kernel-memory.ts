@@ -22,21 +22,17 @@ const PAGE = 4096;
 /** A virtual machine of the kernel and the memory that its slots can show. */
 export class KernelMemory {
   readonly vm: VirtualMachine;
-  /** Page-aligned, of our own. */
-  readonly memory: Uint8Array;
   readonly hostBase: bigint;
   readonly #host: KVMHost;
   readonly #code: Uint8Array;
   #vcpu: { fd: number; run: HostBytes } | undefined;
 
-  constructor(pageCount: number) {
+  /** @param memory what slots can show, page-aligned; WebAssembly's memory is, and stays there */
+  constructor(memory: Uint8Array) {
     this.#host = KVMHost.open();
     this.vm = new VirtualMachine(this.#host);
-    // WebAssembly's memory is page-aligned and stays where it is.
-    const wasm = new WebAssembly.Memory({ initial: Math.ceil((pageCount + 1) / 16) });
-    this.memory = new Uint8Array(wasm.buffer, 0, pageCount * PAGE);
-    this.#code = new Uint8Array(wasm.buffer, pageCount * PAGE, PAGE);
-    this.hostBase = BigInt(this.vm.calls.addressOf(this.memory));
+    this.#code = new Uint8Array(new WebAssembly.Memory({ initial: 1 }).buffer);
+    this.hostBase = BigInt(this.vm.calls.addressOf(memory));
   }
 
   hostAddress = (ramOffset: number): bigint => this.hostBase + BigInt(ramOffset);
@@ -75,7 +71,7 @@ export class KernelMemory {
       flags: 0,
       guestPhysicalAddress: CODE_GPA,
       memorySize: PAGE,
-      userspaceAddress: this.hostBase + BigInt(this.memory.length),
+      userspaceAddress: BigInt(this.vm.calls.addressOf(this.#code)),
     });
     const fd = this.vm.createVCPU();
     const run = this.vm.calls.map(fd, this.#host.runBytes)!;

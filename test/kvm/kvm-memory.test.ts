@@ -294,13 +294,18 @@ afterEach(() => {
   for (const kernel of open.splice(0)) kernel.close();
 });
 
+function memory(): Uint8Array {
+  const wasm = new WebAssembly.Memory({ initial: (MEMORY_PAGES * PAGE) / 65536 });
+  return new Uint8Array(wasm.buffer);
+}
+
 function model(): Subject {
-  const it = new KVMMemoryModel({ memory: new Uint8Array(MEMORY_PAGES * PAGE) });
+  const it = new KVMMemoryModel({ memory: memory() });
   return Object.assign(it, { vm: it });
 }
 
 function kernel(): Subject {
-  const it = new KernelMemory(MEMORY_PAGES);
+  const it = new KernelMemory(memory());
   open.push(it);
   return it;
 }

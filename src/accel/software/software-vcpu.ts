@@ -66,6 +66,7 @@ const HALT: RunExit = { kind: 'halted' };
 
 export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly state: CPUState;
+  readonly interceptsWrites = true;
   readonly processor: Processor;
   readonly cache: CodeCache;
   readonly translator: Translator;
@@ -138,7 +139,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
         table,
         buffer: memory.buffer,
         firstIndex: options.interpreter.handlerCount,
-        blocksOffset: memory.reservedOffset + CODE_CACHE_BYTES,
+        numbersOffset: memory.reservedOffset + CODE_CACHE_BYTES,
       }),
       imports: { env, engine },
     });

@@ -11,8 +11,8 @@ import { RECORD_BYTES, RECORD_SHIFT } from './record.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { buildUnits, mustDefer } from './unit-module.ts';
 import {
+  type CodeReader,
   findRegion,
-  type PageReader,
   type UnitInstruction,
   type UnitRegion,
 } from './unit-region.ts';
@@ -29,7 +29,7 @@ const WAIT_INSTRUCTIONS = 160_000;
 interface Unit {
   readonly slot: number;
   readonly region: UnitRegion;
-  /** Its entries' table indexes, by block; none before it is installed. */
+  /** Table indexes of its entries, in the region's order; none before it is installed. */
   entries: readonly number[];
   /** Offsets [start, end) of its instructions. */
   readonly ranges: readonly (readonly [number, number])[];
@@ -133,7 +133,7 @@ export class Translator {
 
   /** Finds a unit for the code at `sampled` and queues it. */
   #plan(slot: number, page: PageHeat, records: number, sampled: number): boolean {
-    const reader: PageReader = {
+    const reader: CodeReader = {
       instructionAt: (offset) => this.#instructionAt(records, offset),
       isDeferred: (instruction) => this.#isDeferred(instruction),
     };
@@ -161,7 +161,7 @@ export class Translator {
   #build(units: readonly Unit[]): Uint8Array {
     return buildUnits(
       units.map(({ region }) => region),
-      this.#entries.blocksOffset,
+      this.#entries.numbersOffset,
     );
   }
 
@@ -186,18 +186,21 @@ export class Translator {
     const { exports } = new WebAssembly.Instance(module, this.#imports);
     this.counters.modules++;
     for (const [index, unit] of units.entries()) {
-      const { blocks } = unit.region;
-      if (unit.isDropped || this.#entries.freeCount < blocks.length) continue;
+      const { blocks, entries, structure } = unit.region;
+      if (unit.isDropped || this.#entries.freeCount < entries.length) continue;
       const records = this.#cache.recordsOfSlot(unit.slot);
-      unit.entries = blocks.map(({ start }, block) =>
-        this.#entries.add(records + start * RECORD_BYTES, block, exports[`u${index}`]),
-      );
+      unit.entries = entries.map((block) => {
+        const record = records + blocks[block]!.start * RECORD_BYTES;
+        const number = structure.enterNumbers.get(block)!;
+        return this.#entries.add(record, number, exports[`u${index}`]);
+      });
       this.counters.units++;
       for (const { instructions } of blocks) this.counters.instructions += instructions.length;
     }
   }
 
   #instructionAt(records: number, offset: number): UnitInstruction | undefined {
+    if (offset < 0 || offset >= PAGE_BYTES) return undefined;
     const at = records + offset * RECORD_BYTES;
     if (this.#u16[at >>> 1] === 0) this.#cache.decodeAt(at);
     const handler = this.#entries.handlerOf(this.#u16[at >>> 1]!);
@@ -247,8 +250,10 @@ export class Translator {
 
   #drop(page: PageHeat, unit: Unit): void {
     const records = this.#cache.recordsOfSlot(unit.slot);
-    for (const [block, entry] of unit.entries.entries()) {
-      this.#entries.remove(records + unit.region.blocks[block]!.start * RECORD_BYTES, entry);
+    const { blocks, entries } = unit.region;
+    for (const [index, entry] of unit.entries.entries()) {
+      const { start } = blocks[entries[index]!]!;
+      this.#entries.remove(records + start * RECORD_BYTES, entry);
     }
     for (const [start, end] of unit.ranges) page.covered.fill(0, start, end);
     page.units.delete(unit);

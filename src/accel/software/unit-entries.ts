@@ -7,12 +7,12 @@ import { RECORD_HANDLER } from './record.ts';
 /** Entries of all units together. */
 export const UNIT_ENTRIES_MAX = 40_000;
 const HANDLERS_MAX = 0x1_0000;
-/** Size of the table from a function table index to a block number: u16 each. */
-export const ENTRY_BLOCKS_BYTES = 2 * HANDLERS_MAX;
+/** Size of the table from a function table index to a entry number: u16 each. */
+export const ENTRY_NUMBERS_BYTES = 2 * HANDLERS_MAX;
 
 export class UnitEntries {
-  /** Byte address of the table of block numbers. */
-  readonly blocksOffset: number;
+  /** Byte address of the table of entry numbers. */
+  readonly numbersOffset: number;
   readonly #table: WebAssembly.Table;
   readonly #u16: Uint16Array;
   readonly #free: number[] = [];
@@ -24,9 +24,9 @@ export class UnitEntries {
     readonly buffer: ArrayBufferLike;
     /** First table index that is no handler of the interpreter. */
     readonly firstIndex: number;
-    readonly blocksOffset: number;
+    readonly numbersOffset: number;
   }) {
-    this.blocksOffset = options.blocksOffset;
+    this.numbersOffset = options.numbersOffset;
     this.#table = options.table;
     this.#u16 = new Uint16Array(options.buffer);
     for (let index = options.table.length - 1; index >= options.firstIndex; index--) {
@@ -39,12 +39,12 @@ export class UnitEntries {
   }
 
   /** Lets `unit` be called in place of the handler of the record at `record`. */
-  add(record: number, block: number, unit: unknown): number {
+  add(record: number, number: number, unit: unknown): number {
     const entry = this.#free.pop()!;
     const at = (record + RECORD_HANDLER) >>> 1;
     this.#originals.set(entry, this.handlerOf(this.#u16[at]!));
     this.#table.set(entry, unit);
-    this.#u16[(this.blocksOffset >>> 1) + entry] = block;
+    this.#u16[(this.numbersOffset >>> 1) + entry] = number;
     this.#u16[at] = entry;
     return entry;
   }

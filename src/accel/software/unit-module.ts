@@ -1,5 +1,5 @@
 // Makes the WebAssembly module of units from their regions: one function for each, with the signature
-// of a handler, that enters at the block that UnitEntries says.
+// of a handler, that begins at the entry whose number UnitEntries has.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
@@ -11,16 +11,21 @@ import {
 import { EngineEmitter } from './engine-emitter.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { UnitFrame, type UnitTargets } from './unit-frame.ts';
-import type { UnitBlock, UnitInstruction, UnitRegion } from './unit-region.ts';
+import {
+  makeRegion,
+  type UnitBlock,
+  type UnitInstruction,
+  type UnitRegion,
+} from './unit-region.ts';
 import { Deferred, UnitSite } from './unit-site.ts';
 
 const I = 'i32' as const;
 const HANDLER: Signature = { params: [I, I], results: [] };
 
-function importTargets(module: ModuleBuilder, entryBlocks: number): UnitTargets {
+function importTargets(module: ModuleBuilder, entryNumbers: number): UnitTargets {
   const known = new Map<string, FunctionReference>();
   return {
-    entryBlocks,
+    entryNumbers,
     // Each import costs time when the module is instantiated: only what its units use.
     slow: new Proxy({} as UnitTargets['slow'], {
       get: (_, name: keyof SlowPaths) => imported(`slow ${name}`, SLOW_SIGNATURES[name]),
@@ -45,12 +50,12 @@ function importTargets(module: ModuleBuilder, entryBlocks: number): UnitTargets 
 
 /**
  * The bytes of a module of several units; it exports `u0`, `u1` … with the signature of a handler.
- * @param entryBlocks where a unit finds the block that it is entered at (UnitEntries)
+ * @param entryNumbers where a unit finds the number of the entry that it was called for (UnitEntries)
  */
-export function buildUnits(regions: readonly UnitRegion[], entryBlocks: number): Uint8Array {
+export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number): Uint8Array {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 1);
-  const targets = importTargets(module, entryBlocks);
+  const targets = importTargets(module, entryNumbers);
   // Bodies first: what they call becomes an import, and imports come before functions.
   const bodies = regions.map((region) => buildBody(region, targets));
   for (const [index, body] of bodies.entries()) {
@@ -61,54 +66,58 @@ export function buildUnits(regions: readonly UnitRegion[], entryBlocks: number):
   return module.toBytes();
 }
 
-function buildBody({ blocks }: UnitRegion, targets: UnitTargets): FunctionBuilder {
+function buildBody(region: UnitRegion, targets: UnitTargets): FunctionBuilder {
   const f = new FunctionBuilder(HANDLER);
-  const frame = new UnitFrame(
-    f,
-    targets,
-    blocks.map(({ start }) => start),
-  );
-  frame.build(blocks.length, (number) => emitBlock(frame, blocks[number]!));
+  const frame = new UnitFrame(f, targets, region);
+  frame.build((block) => emitBlock(frame, block));
   return f;
 }
 
 function emitBlock(frame: UnitFrame, block: UnitBlock): void {
-  const { instructions, isDeferred, fallsTo } = block;
+  const { instructions, isDeferred, fallsThrough } = block;
   const count = instructions.length - (isDeferred ? 1 : 0);
   if (count > 0) frame.beginBlock(instructions[0]!, count);
   for (let index = 0; index < count; index++) {
     emitInstruction(frame, instructions[index]!, count - index);
   }
   const last = instructions.at(-1)!;
-  // A row that ends blocks may still fall through (INTO).
-  const next = fallsTo >= 0 ? fallsTo : last.next;
   if (isDeferred) frame.exitInterpret(last, 0);
-  else if (fallsTo < 0 || !frame.isNext(next)) frame.goTo(next);
+  else if (fallsThrough) frame.goTo(last.next);
+  else frame.f.unreachable();
 }
 
 function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: number): void {
   const { compiled, variant } = instruction.meaning;
   const { f } = frame;
-  let site: UnitSite | undefined;
-  f.block((end) => {
-    frame.instructionEnd = end;
-    site = new UnitSite(frame, instruction, left);
-    const e = new EngineEmitter(site, compiled, variant);
-    compiled.row.meaning(e, ...e.operands);
+  f.recycling(() => {
+    let site: UnitSite | undefined;
+    f.block((end) => {
+      frame.instructionEnd = end;
+      site = new UnitSite(frame, instruction, left);
+      const e = new EngineEmitter(site, compiled, variant);
+      compiled.row.meaning(e, ...e.operands);
+    });
+    if (site!.hasSlowPath) {
+      f.if(frame.pending, () => frame.exitTo(instruction.next, left - 1));
+    }
   });
-  if (site!.hasSlowPath) {
-    f.if(frame.pending, () => frame.exitTo(instruction.next, left - 1));
-  }
 }
 
 /** Whether the row can only be run by the interpreter: found by trying. */
 export function mustDefer(instruction: UnitInstruction): boolean {
   const module = new ModuleBuilder();
   const targets = importTargets(module, 0);
-  const f = new FunctionBuilder(HANDLER);
-  const frame = new UnitFrame(f, targets, [instruction.offset]);
+  const block: UnitBlock = {
+    start: instruction.offset,
+    instructions: [instruction],
+    isDeferred: false,
+    fallsThrough: true,
+    returnsTo: [],
+  };
+  const region = makeRegion([block], [0]);
+  const frame = new UnitFrame(new FunctionBuilder(HANDLER), targets, region);
   try {
-    frame.build(1, () => emitInstruction(frame, instruction, 1));
+    frame.build(() => emitBlock(frame, block));
     return false;
   } catch (error) {
     if (error instanceof Deferred) return true;
