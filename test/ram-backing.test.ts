@@ -108,6 +108,7 @@ for (const { name, reason, create } of BACKING_KINDS) {
         expect(block.bytes[offset]).toBe(0x5a);
       }
     expect(() => list.view(7 * GIB, 1)).toThrow(/no block is there/);
+    expect(() => list.bytes).toThrow(/must be one piece of 0x100000000 bytes at most: it is 3/);
     expect(() => list.offsetOf(new Uint8Array(8))).toThrow(/must lie in one block/);
   });
 

@@ -94,6 +94,20 @@ export class RAMList {
     return this.capacityBytes / PAGE_SIZE;
   }
 
+  /**
+   * The whole space, used or not, while it is one piece.
+   * @throws {TypeError} if it is larger than RAM_CHUNK_BYTES
+   */
+  get bytes(): Uint8Array {
+    const { chunks } = this.#backing;
+    if (chunks.length > 1)
+      throw new TypeError(
+        `Cannot view all RAM as it must be one piece of ${hex(RAM_CHUNK_BYTES)} bytes at most: ` +
+          `it is ${chunks.length}`,
+      );
+    return chunks[0]!;
+  }
+
   /** The blocks, from biggest to smallest. */
   get blocks(): readonly RAMBlock[] {
     return this.#blocks;
