@@ -109,6 +109,7 @@ export function openMachine(
   const { firmware, ...rest } = files;
   const drives = openDrives(config.drives, onWarning);
   const { pflashPath } = config.firmware ?? {};
+  const { instructionTiming } = config;
   let flash: FlashFile | undefined;
   let machine: Machine;
   try {
@@ -123,6 +124,7 @@ export function openMachine(
       devices: config.devices,
       isBlank: config.snapshots.loadTag !== undefined,
       ...rest,
+      ...(instructionTiming === undefined ? {} : { instructionTiming }),
       ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot, flash) }),
     });
   } catch (error) {

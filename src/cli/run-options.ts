@@ -1,7 +1,8 @@
 // The options of `quire run`, and what they say together.
 
+import type { InstructionTiming } from '../machine/run-pace.ts';
 import type { DeviceConfig } from '../machine/virtio.ts';
-import { ACCELERATORS, type AcceleratorName } from './accelerators.ts';
+import { ACCELERATORS, type AcceleratorName, memoryBytesMax } from './accelerators.ts';
 import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
 import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
@@ -14,6 +15,7 @@ import {
   parseFirmware,
 } from './firmware-options.ts';
 import { GUESTS, type Guest } from './guests/guest-list.ts';
+import { parseICount } from './icount-option.ts';
 import { type Option, parseOptions } from './options.ts';
 import { parseSerials, type SerialTarget } from './serial-options.ts';
 import { parseSnapshots, SNAPSHOT_OPTIONS, type SnapshotConfig } from './snapshot-options.ts';
@@ -68,6 +70,13 @@ export const RUN_OPTIONS: readonly Option[] = [
       "kvm (the host's kernel), or kvm:software (KVM where there is one)",
   },
   {
+    names: ['icount'],
+    argument: 'LIST',
+    summary:
+      'Time by instructions, so that a run repeats: shift=N (2^N ns each), sleep=off (HLT waits\n' +
+      'for nothing)',
+  },
+  {
     names: ['exit-on'],
     argument: 'PATTERN',
     summary: 'Exit with 0 when serial output matches the regular expression',
@@ -98,6 +107,7 @@ export interface RunConfig {
   /** Whether `memoryBytes` was said, and is not a default. */
   readonly isMemoryGiven: boolean;
   readonly accelerator: AcceleratorName;
+  readonly instructionTiming?: InstructionTiming;
   readonly exitOn?: RegExp;
   readonly timeoutSeconds?: number;
 }
@@ -122,6 +132,7 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
   const guestName = values.get('guest');
   const kernelPath = values.get('kernel');
   const initrdPath = values.get('initrd');
+  const icount = values.get('icount');
   const exitOn = values.get('exit-on');
   const timeout = values.get('timeout');
 
@@ -155,12 +166,13 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
   const debugConsole = parseDebugConsole(values);
   if (hasDisplay && serials.some(({ kind }) => kind === 'stdio'))
     throw new UsageError('Option "--serial" must not be stdio with "--display terminal"');
+  const accelerator = parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS);
   const monitor = parseChoice('--monitor', values.get('monitor') ?? 'stdio', ['stdio', 'none']);
   return {
     memoryBytes:
       memory === undefined
         ? (guest?.memoryBytes ?? MEMORY_BYTES_DEFAULT)
-        : parseMemorySize('--memory', memory),
+        : parseMemorySize('--memory', memory, memoryBytesMax(accelerator)),
     append: values.get('append') ?? guest?.append ?? '',
     drives,
     devices: parseDevices(options),
@@ -172,11 +184,12 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
     hasMonitor: monitor === 'stdio',
     snapshots,
     isMemoryGiven: memory !== undefined,
-    accelerator: parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS),
+    accelerator,
     ...(firmware === undefined ? {} : { firmware }),
     ...(guest === undefined ? {} : { guest }),
     ...(kernelPath === undefined ? {} : { kernelPath }),
     ...(initrdPath === undefined ? {} : { initrdPath }),
+    ...(icount === undefined ? {} : { instructionTiming: parseICount(icount) }),
     ...(exitOn === undefined ? {} : { exitOn: parsePattern('--exit-on', exitOn) }),
     ...(timeout === undefined ? {} : { timeoutSeconds: parseSeconds('--timeout', timeout) }),
   };

@@ -106,13 +106,9 @@ export class Display {
     this.#setBaseAddress(VGA_BAR_REGISTERS, REGISTERS_GPA);
     this.config.writeByte(PCI_COMMAND, 0x03);
     setTextMode(this.vga);
-    // Characters and attributes of the text page are planes 0 and 1, the font is plane 2.
-    const { planes } = this.vga;
     this.vga.beforeWrite(0, TEXT_WORDS * 4);
-    planes.fill(BLANK_CELL, 0, TEXT_WORDS);
-    for (let code = 0; code < 256; code++)
-      for (const [line, dots] of glyphLines(code).entries())
-        planes[code * FONT_STEP + line]! |= dots << 16;
+    blankText ??= drawBlankText();
+    this.vga.planes.set(blankText);
     this.vga.onWrite(0, TEXT_WORDS * 4);
   }
 
@@ -151,6 +147,17 @@ export class Display {
     });
     portRoot.addSubregion(DISPI_PORT, dispi);
   }
+}
+
+let blankText: Uint32Array | undefined;
+
+/** Characters and attributes of the text page are planes 0 and 1, the font is plane 2. */
+function drawBlankText(): Uint32Array {
+  const planes = new Uint32Array(TEXT_WORDS).fill(BLANK_CELL);
+  for (let code = 0; code < 256; code++)
+    for (const [line, dots] of glyphLines(code).entries())
+      planes[code * FONT_STEP + line]! |= dots << 16;
+  return planes;
 }
 
 /** Puts a VGA into a PC. */

@@ -40,7 +40,11 @@ export async function cloneMachine(
   try {
     compareConfigurations(machine, source.configuration);
     compareBlocks(machine, blocksOf(source));
-    capture = await source.standStill(() => copyInstant(source, machine));
+    // Whoever cannot notice the first touch of a page gets all of them now.
+    const isLazy = source.vcpu.interceptsWrites && machine.vcpu.interceptsWrites;
+    const taken = await source.standStill(() => copyInstant(source, machine, isLazy));
+    if (taken === undefined) return { machine, done: Promise.resolve() };
+    capture = taken;
   } catch (error) {
     machine.close();
     throw error;
@@ -61,14 +65,15 @@ export async function cloneMachine(
   return { machine, done: fetchAll(machine, missing, capture, firstPage, endPage) };
 }
 
-/** State and small blocks at once; guest RAM is captured. */
-function copyInstant(source: Machine, machine: Machine): PageCapture {
+/** State and small blocks at once; guest RAM is captured, or else copied as well. */
+function copyInstant(source: Machine, machine: Machine, isLazy: boolean): PageCapture | undefined {
   const { guest } = source.memory;
   guest.addressSpace.syncDirtyLog();
   restoreSections(machine, checkSections(machine, saveSections(source)), true);
   const target = machine.memory.guest;
   for (const block of sortedBlocks(source)) {
-    if (block === source.pc.ram) continue;
+    if (isLazy && block === source.pc.ram) continue;
+    guest.ramList.ensure(block.ramOffset, block.sizeBytes);
     const copy = target.ramList.byId(block.id)!;
     for (let offset = 0; offset < block.sizeBytes; offset += PAGE_SIZE) {
       const bytes = block.bytes.subarray(offset, offset + PAGE_SIZE);
@@ -78,10 +83,13 @@ function copyInstant(source: Machine, machine: Machine): PageCapture {
     target.ramWrites.note(copy.ramOffset, copy.sizeBytes);
   }
   const { ramOffset, sizeBytes } = source.pc.ram;
-  guest.dirty.clear(ramOffset, sizeBytes, DIRTY_CLONE);
   target.dirty.mark(0, target.ramList.capacityBytes, DIRTY_MIGRATION);
-  const capture = new PageCapture(guest);
-  capture.want(ramOffset, sizeBytes);
+  let capture: PageCapture | undefined;
+  if (isLazy) {
+    guest.dirty.clear(ramOffset, sizeBytes, DIRTY_CLONE);
+    capture = new PageCapture(guest);
+    capture.want(ramOffset, sizeBytes);
+  }
   machine.pc.virtio.onRestored();
   machine.pc.generationId?.renew();
   return capture;

@@ -57,6 +57,24 @@ interface RowTraits {
   readonly hasNoIndex: boolean;
 }
 
+const traitsByDecoder = new WeakMap<Decoder, readonly RowTraits[]>();
+
+/** The same for every machine. */
+function traitsOf(decoder: Decoder): readonly RowTraits[] {
+  let traits = traitsByDecoder.get(decoder);
+  if (traits !== undefined) return traits;
+  traits = decoder.map.rows.map(({ kinds, row, hasModRM }) => ({
+    isBranch: kinds.some(({ place }) => place === 'J'),
+    // With a ModRM byte the memory forms say it, and the register form has no address.
+    usesAddressSize: row.options.usesAddressSize === true && !hasModRM,
+    isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
+    endsBlock: row.options.endsBlock === true,
+    hasNoIndex: kinds.some(({ place }) => place === 'O'),
+  }));
+  traitsByDecoder.set(decoder, traits);
+  return traits;
+}
+
 export class CodeCache {
   readonly #decoder: Decoder;
   readonly #handlers: Uint16Array;
@@ -100,14 +118,7 @@ export class CodeCache {
     this.#ramBase = options.ramBase;
     this.#base = options.reservedOffset;
     this.#codePages = options.codePages;
-    this.#traits = options.decoder.map.rows.map(({ kinds, row, hasModRM }) => ({
-      isBranch: kinds.some(({ place }) => place === 'J'),
-      // With a ModRM byte the memory forms say it, and the register form has no address.
-      usesAddressSize: row.options.usesAddressSize === true && !hasModRM,
-      isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
-      endsBlock: row.options.endsBlock === true,
-      hasNoIndex: kinds.some(({ place }) => place === 'O'),
-    }));
+    this.#traits = traitsOf(options.decoder);
     options.codePages.onInvalidate((ramOffset, sizeBytes) =>
       this.#invalidate(ramOffset, sizeBytes),
     );

@@ -1,6 +1,6 @@
 // Finds hot code by sampling, translates it, and takes translations back when their code is stored
-// to. Units are compiled in batches, on other threads where the host can, while the interpreter goes
-// on; a unit whose code changed meanwhile is not installed.
+// to. Units are compiled in batches, on other threads where the host can, while the interpreter
+// goes on; a unit whose code changed meanwhile is not installed.
 
 import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';

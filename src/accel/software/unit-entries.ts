@@ -15,7 +15,10 @@ export class UnitEntries {
   readonly numbersOffset: number;
   readonly #table: WebAssembly.Table;
   readonly #u16: Uint16Array;
+  /** Entries that were given back; those from `#fresh` to `#end` were never taken. */
   readonly #free: number[] = [];
+  #fresh: number;
+  readonly #end: number;
   /** The handler that each entry stands for, by table index. */
   readonly #originals = new Map<number, number>();
 
@@ -29,18 +32,17 @@ export class UnitEntries {
     this.numbersOffset = options.numbersOffset;
     this.#table = options.table;
     this.#u16 = new Uint16Array(options.buffer);
-    for (let index = options.table.length - 1; index >= options.firstIndex; index--) {
-      this.#free.push(index);
-    }
+    this.#fresh = options.firstIndex;
+    this.#end = options.table.length;
   }
 
   get freeCount(): number {
-    return this.#free.length;
+    return this.#free.length + this.#end - this.#fresh;
   }
 
   /** Lets `unit` be called in place of the handler of the record at `record`. */
   add(record: number, number: number, unit: unknown): number {
-    const entry = this.#free.pop()!;
+    const entry = this.#free.pop() ?? this.#fresh++;
     const at = (record + RECORD_HANDLER) >>> 1;
     this.#originals.set(entry, this.handlerOf(this.#u16[at]!));
     this.#table.set(entry, unit);

@@ -1,5 +1,5 @@
-// Makes the WebAssembly module of units from their regions: one function for each, with the signature
-// of a handler, that begins at the entry whose number UnitEntries has.
+// Makes the WebAssembly module of units from their regions: one function for each, with the
+// signature of a handler, that begins at the entry whose number UnitEntries has.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
@@ -50,7 +50,7 @@ function importTargets(module: ModuleBuilder, entryNumbers: number): UnitTargets
 
 /**
  * The bytes of a module of several units; it exports `u0`, `u1` … with the signature of a handler.
- * @param entryNumbers where a unit finds the number of the entry that it was called for (UnitEntries)
+ * @param entryNumbers where a unit finds the number of the entry it was called for (UnitEntries)
  */
 export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number): Uint8Array {
   const module = new ModuleBuilder();

@@ -2,10 +2,10 @@
 // locals, and what is rare bails out: the interpreter runs the instruction anew.
 
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
-import { ATTENTION, ATTENTION_EXCEPTION, ZERO_REGISTER } from '../../cpu/state-layout.ts';
+import { ATTENTION, ATTENTION_EXCEPTION, FUEL, ZERO_REGISTER } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Value } from '../../wasm/index.ts';
 import type { CallTargets, EngineSite, InstructionFields } from './engine-site.ts';
-import { loadState } from './state-access.ts';
+import { loadState, storeState } from './state-access.ts';
 import type { UnitFrame } from './unit-frame.ts';
 import { branchTarget, type UnitInstruction } from './unit-region.ts';
 
@@ -67,6 +67,10 @@ export class UnitSite implements EngineSite {
     const kept = this.#frame.register(number).and(~mask);
     const part = size === 2 ? value.and(0xffff) : value.and(0xff).shl(shift);
     this.#frame.setRegister(number, kept.or(part));
+  }
+
+  noteFuel(): void {
+    storeState(this.f, FUEL, this.#frame.fuel.add(this.#left - 1));
   }
 
   leaveOnFault(): void {
