@@ -101,8 +101,8 @@ export class RAMWrites implements RAMListListener {
 
   #noteLong(ramOffset: number, sizeBytes: number): void {
     if (sizeBytes > 0 && this.codePages?.isEmpty !== false) {
-      const end = ((ramOffset + sizeBytes - 1) >>> PAGE_BITS) + 1;
-      this.dirty.bytes.fill(DIRTY_ALL, ramOffset >>> PAGE_BITS, end);
+      const end = pageIndex(ramOffset + sizeBytes - 1) + 1;
+      this.dirty.bytes.fill(DIRTY_ALL, pageIndex(ramOffset), end);
       return;
     }
     let start = ramOffset;
