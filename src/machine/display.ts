@@ -18,7 +18,7 @@ import {
 } from '../devices/vga-pci.ts';
 import { VGA_PORT_COUNT, VGA_PORT_FIRST } from '../devices/vga-registers.ts';
 import { setTextMode } from '../devices/vga-text-mode.ts';
-import { DIRTY_VGA } from '../memory/dirty-memory.ts';
+import { DIRTY_FILLED, DIRTY_VGA } from '../memory/dirty-memory.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
@@ -64,6 +64,7 @@ export class Display {
     this.#root = bus.memory;
     this.vram = ramList.alloc({ name: 'vga.vram', sizeBytes: VRAM_BYTES });
     const { ramOffset, sizeBytes } = this.vram;
+    dirty.clear(ramOffset, sizeBytes, DIRTY_FILLED);
     this.vga = new VGA(clock, this.vram.bytes);
     const { vga } = this;
     vga.beforeWrite = (offset, size) => ramWrites.before(ramOffset + offset, size);

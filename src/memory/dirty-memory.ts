@@ -15,6 +15,11 @@ export const DIRTY_MIGRATION = 0x8;
 export const DIRTY_CLONE = 0x10;
 /** Reset points: which pages changed since a machine was last put back. */
 export const DIRTY_RESET = 0x20;
+/**
+ * Pages that may be other than zeros. Whoever allocates a block whose zeros somebody will look for
+ * clears it; a block's first stores are slower then, so guest RAM keeps it set.
+ */
+export const DIRTY_FILLED = 0x40;
 /** What a store leaves: dirty for every client, present and future. */
 export const DIRTY_ALL = 0xff;
 

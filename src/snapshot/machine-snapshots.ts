@@ -29,8 +29,7 @@ import { SnapshotBuilder, type SnapshotProgress, type SnapshotSaved } from './sn
 import { SnapshotError } from './snapshot-error.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import type { CancelSignal, SnapshotStore } from './store.ts';
-
-const PAGE_WORDS = PAGE_SIZE / 4;
+import { noteFilled, zeroOthers } from './zero-pages.ts';
 
 /** How a machine is saved. */
 export interface SaveOptions {
@@ -377,8 +376,9 @@ export class MachineSnapshots {
         block.bytes.set(bytes, firstPage * PAGE_SIZE);
         isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
       }
-      if (!(isBlank && this.machine.pc.guestRAM.includes(block))) zeroOthers(block, isPresent);
-      ramWrites.note(block.ramOffset, block.sizeBytes);
+      const isZero = isBlank && this.machine.pc.guestRAM.includes(block);
+      if (!isZero) zeroOthers(guest, block, isPresent);
+      noteFilled(guest, block, isPresent);
     }
   }
 }
@@ -409,18 +409,4 @@ function captured(
   for (let done = 0; done < sizeBytes; done += PAGE_SIZE)
     scratch.set(capture.peek(ramOffset + done), done);
   return scratch.subarray(0, sizeBytes);
-}
-
-/** Makes pages zeros that are not marked; a page that is zeros already is not written. */
-function zeroOthers(block: RAMBlock, isPresent: Uint8Array): void {
-  const { buffer, byteOffset, length } = block.bytes;
-  const words = new Int32Array(buffer, byteOffset, length / 4);
-  for (let page = 0; page < isPresent.length; page++) {
-    if (isPresent[page] !== 0) continue;
-    const end = (page + 1) * PAGE_WORDS;
-    let bits = 0;
-    for (let i = page * PAGE_WORDS; i < end; i += 4)
-      bits |= words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]!;
-    if (bits !== 0) words.fill(0, end - PAGE_WORDS, end);
-  }
 }

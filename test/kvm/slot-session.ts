@@ -99,8 +99,12 @@ export function playSession(
   const write = (gpa: number, value: number, isGuest: boolean): void => {
     const shown = model.show(gpa - base);
     const isRAM = model.kindOf(shown) === 'ram';
-    if (!isGuest || !canReach || !subject.guestWrite(gpa, value)) space.write(gpa, 1, value);
-    if (!isRAM) return;
+    const isStored = isGuest && canReach && subject.guestWrite(gpa, value);
+    if (!isStored) space.write(gpa, 1, value);
+    if (!isRAM) {
+      expect(isStored).toBe(false);
+      return;
+    }
     const ramOffset = model.ramOffsetOf(shown);
     expect(ramList.bytes[ramOffset]).toBe(value);
     for (const set of expected.values()) set.add(Math.floor(ramOffset / PAGE));

@@ -208,6 +208,32 @@ export class CodeCache {
     return status;
   }
 
+  /**
+   * Decodes the instruction at an offset of a page that ends in the page behind it, into a record
+   * outside any page. Its bytes in the second page count as code of that page from then on.
+   * @param records of the first page
+   * @param rest records of the second page
+   * @returns false if that is no instruction
+   */
+  decodeAcross(records: number, offset: number, rest: number, record: number): boolean {
+    const keys = [records, rest].map((start) => this.#keyOf[this.slotOf(start)]!);
+    const [first, second] = keys.map((key) => Math.floor(key / MODE_COUNT) * PAGE_BYTES);
+    const inFirst = PAGE_BYTES - offset;
+    const inSecond = INSTRUCTION_BYTES_MAX - inFirst;
+    const bytes = new Uint8Array(INSTRUCTION_BYTES_MAX);
+    const from = this.#ramBase + first! + offset;
+    bytes.set(this.#u8.subarray(from, from + inFirst));
+    const to = this.#ramBase + second!;
+    bytes.set(this.#u8.subarray(to, to + inSecond), inFirst);
+    const mode = keys[0]! & (MODE_COUNT - 1);
+    const status = this.decodeIsolated(bytes, bytes.length, mode, record);
+    if (status !== DECODE_OK) return false;
+    const size = (this.#u8[record + 2]! >>> RECORD_SHIFT) - inFirst;
+    if (size <= 0) return false;
+    this.#codePages.addLines(second!, size);
+    return true;
+  }
+
   /** Forgets everything: after RAM was replaced from outside. */
   clear(): void {
     for (const [key, slot] of this.#slotOf) {

@@ -7,6 +7,8 @@ import { RECORD_HANDLER } from './record.ts';
 /** Entries of all units together. */
 export const UNIT_ENTRIES_MAX = 40_000;
 const HANDLERS_MAX = 0x1_0000;
+/** An entry's number, and above it the index of its page among those of its unit. */
+export const ENTRY_PAGE_SHIFT = 13;
 /** Size of the table from a function table index to a entry number: u16 each. */
 export const ENTRY_NUMBERS_BYTES = 2 * HANDLERS_MAX;
 
@@ -40,14 +42,17 @@ export class UnitEntries {
     return this.#free.length + this.#end - this.#fresh;
   }
 
-  /** Lets `unit` be called in place of the handler of the record at `record`. */
-  add(record: number, number: number, unit: unknown): number {
+  /**
+   * Lets `unit` be called in place of the handler of the record at `record`.
+   * @param at number of the entry, and index of the page among the unit's that it lies on
+   */
+  add(record: number, at: { number: number; page: number }, unit: unknown): number {
     const entry = this.#free.pop() ?? this.#fresh++;
-    const at = (record + RECORD_HANDLER) >>> 1;
-    this.#originals.set(entry, this.handlerOf(this.#u16[at]!));
+    const place = (record + RECORD_HANDLER) >>> 1;
+    this.#originals.set(entry, this.handlerOf(this.#u16[place]!));
     this.#table.set(entry, unit);
-    this.#u16[(this.numbersOffset >>> 1) + entry] = number;
-    this.#u16[at] = entry;
+    this.#u16[(this.numbersOffset >>> 1) + entry] = at.number | (at.page << ENTRY_PAGE_SHIFT);
+    this.#u16[place] = entry;
     return entry;
   }
 

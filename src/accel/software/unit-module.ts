@@ -13,6 +13,7 @@ import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { UnitFrame, type UnitTargets } from './unit-frame.ts';
 import {
   makeRegion,
+  pageOf,
   type UnitBlock,
   type UnitInstruction,
   type UnitRegion,
@@ -59,8 +60,7 @@ export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number)
   // Bodies first: what they call becomes an import, and imports come before functions.
   const bodies = regions.map((region) => buildBody(region, targets));
   for (const [index, body] of bodies.entries()) {
-    const { blocks } = regions[index]!;
-    const name = `unit ${index} at ${blocks[0]!.start.toString(16)}`;
+    const name = `unit ${index} at ${regions[index]!.root.toString(16)}`;
     module.exportFunction(`u${index}`, module.append(name, body));
   }
   return module.toBytes();
@@ -89,6 +89,9 @@ function emitBlock(frame: UnitFrame, block: UnitBlock): void {
 function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: number): void {
   const { compiled, variant } = instruction.meaning;
   const { f } = frame;
+  // Its bytes in the next page must be those that were decoded.
+  const lastPage = pageOf(instruction.next - 1);
+  frame.reach(lastPage, instruction.offset, () => frame.exitInterpret(instruction, left));
   f.recycling(() => {
     let site: UnitSite | undefined;
     f.block((end) => {
@@ -114,7 +117,13 @@ export function mustDefer(instruction: UnitInstruction): boolean {
     fallsThrough: true,
     returnsTo: [],
   };
-  const region = makeRegion([block], [0]);
+  const pages = [pageOf(instruction.offset), pageOf(instruction.next - 1)];
+  const region = makeRegion(
+    instruction.offset,
+    [block],
+    [0],
+    [...new Set(pages)].map((page) => ({ page, records: 0 })),
+  );
   const frame = new UnitFrame(new FunctionBuilder(HANDLER), targets, region);
   try {
     frame.build(() => emitBlock(frame, block));
