@@ -2,6 +2,7 @@
 // the front end injects an accelerator that implements them.
 
 import type { AddressSpace } from '../memory/address-space.ts';
+import type { RAMBacking } from '../memory/ram-backing.ts';
 import type { CPUState } from './state.ts';
 
 /** Where the processor's INTR pin and interrupt acknowledge lead (local APIC, then the PICs). */
@@ -87,10 +88,19 @@ export interface Accelerator {
   readonly name: string;
   /** Bytes it wants for itself in the machine's memory, 64 KiB aligned; zero-filled. */
   readonly reservedBytes: number;
+  /**
+   * RAM of a kind of its own, zeros; it may have more than 4 GiB. Without it RAM lies in the
+   * machine's buffer, and all of it is smaller than 4 GiB.
+   * @throws {RangeError} if the host has not that much
+   */
+  createRAM?(capacityBytes: number): RAMBacking;
   createVCPU(wiring: CPUWiring, memory: MachineMemory): VCPU;
 }
 
-/** The one buffer that holds a machine's processor state, TLB, dirty bytes and RAM (design §2). */
+/**
+ * The one buffer that holds a machine's processor state, TLB, dirty bytes and, if the accelerator
+ * has none of its own, RAM (design §2).
+ */
 export interface MachineMemory {
   /** The WebAssembly.Memory, where the accelerator wants one. */
   readonly wasmMemory: object;
