@@ -275,10 +275,11 @@ export class DirectoryStore implements SnapshotStore {
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options: PutOptions,
     owner: string,
-  ): Promise<void> {
-    if (await this.isWhole(key)) return;
+  ): Promise<boolean> {
+    if (await this.isWhole(key)) return false;
     await this.#files.putBlob(key, content, options, owner);
     this.#whole.add(key.digest);
+    return true;
   }
 
   async #putManifest(tag: string, bytes: Uint8Array, owner: string): Promise<Descriptor> {
