@@ -62,9 +62,6 @@ export const SLOT_PAGE = PAGE_RECORDS_BYTES + 4;
 export const SLOT_CODE_BYTES = PAGE_RECORDS_BYTES + 16;
 export const SLOT_BYTES = SLOT_CODE_BYTES + 4096 / 8;
 
-/** Rows of the SoftTLB that generated code expects, for each privilege. */
-export const TLB_ROW_COUNT = 4096;
-
 /** Code look-up rows in the engine area: tag u32 (linear page | MODE bits), records u32. */
 export const CODE_ROWS = 0x1000;
 export const CODE_ROW_COUNT = 1024;
