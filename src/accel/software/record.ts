@@ -72,6 +72,9 @@ export const CODE_ROWS_FILLED = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
 /** Records for one instruction outside any page's records, 16-byte aligned. */
 export const ISOLATED_RECORDS = CODE_ROWS_FILLED + 16 + CODE_ROW_COUNT * 4;
 
+/** Added to an EIP for a page EIP from which no branch is near: every jump looks its target up. */
+export const FAR_AWAY = 0x8000_0000 | 0;
+
 /** Where in the machine's buffer lie dirty bytes, code-line masks and RAM offset 0: u32 each. */
 export const DIRTY_BASE = ISOLATED_RECORDS + 32 * RECORD_BYTES;
 export const CODE_MASK_BASE = DIRTY_BASE + 4;
