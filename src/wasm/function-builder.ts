@@ -32,13 +32,21 @@ export interface FunctionReference {
 /** A local variable: a value that can be read any number of times, and set. */
 export class Local extends Value {
   readonly index: number;
+  /** Set once, where it was made: it needs no copy to be used again. */
+  readonly isPinned: boolean;
 
-  constructor(type: ValueType, index: number) {
-    super(type, (code) => {
-      code.u8(0x20);
-      code.u32(index);
-    });
+  constructor(type: ValueType, index: number, pinnedBits?: number) {
+    super(
+      type,
+      (code) => {
+        code.u8(0x20);
+        code.u32(index);
+      },
+      undefined,
+      pinnedBits,
+    );
     this.index = index;
+    this.isPinned = pinnedBits !== undefined;
   }
 }
 
@@ -69,6 +77,11 @@ export class FunctionBuilder {
     return this.#scopes.at(-1)!;
   }
 
+  /** How many blocks, loops and branches are open: what runs surely runs at its block's depth. */
+  get depth(): number {
+    return this.#depth;
+  }
+
   /** Whether statements now stand within `scope`, so that what was pinned there surely ran. */
   isWithin(scope: number): boolean {
     return this.#scopes.includes(scope);
@@ -96,9 +109,15 @@ export class FunctionBuilder {
   /** Evaluates `value` now and keeps it; constants and locals that never change need no copy. */
   let(value: Value): Value {
     if (value.constant !== undefined) return value;
-    const variable = this.local(value.type);
+    if (value instanceof Local && value.isPinned) return value;
+    const variable = this.#pinned(value.type, value.bits);
     this.set(variable, value);
     return variable;
+  }
+
+  #pinned(type: ValueType, bits: number): Local {
+    this.#locals.push(type);
+    return new Local(type, this.signature.params.length + this.#locals.length - 1, bits);
   }
 
   /** Evaluates for the effect only. */
@@ -134,6 +153,10 @@ export class FunctionBuilder {
 
   if(condition: Value, then: () => void, otherwise?: () => void): void {
     this.#expect(condition, 'i32', 'branch');
+    if (condition.constant !== undefined) {
+      this.#within(condition.constant ? then : (otherwise ?? (() => {})));
+      return;
+    }
     condition.write(this.#code);
     this.#code.u8(0x04);
     this.#code.u8(BLOCK_EMPTY);
@@ -148,12 +171,19 @@ export class FunctionBuilder {
 
   /** A value that two branches compute; only the one taken is evaluated. */
   ifValue(condition: Value, then: () => Value, otherwise: () => Value): Value {
+    if (condition.constant !== undefined) {
+      let chosen: Value | undefined;
+      this.#within(() => {
+        chosen = this.let(condition.constant ? then() : otherwise());
+      });
+      return chosen!;
+    }
     let result: Local | undefined;
     this.if(
       condition,
       () => {
         const value = then();
-        result = this.local(value.type);
+        result = this.#pinned(value.type, -1);
         this.set(result, value);
       },
       () => this.set(result!, otherwise()),
@@ -216,7 +246,7 @@ export class FunctionBuilder {
     this.#code.u32(target.index);
     const type = target.signature.results[0];
     if (!type) return NOTHING;
-    const result = this.local(type);
+    const result = this.#pinned(type, -1);
     this.#code.u8(0x21);
     this.#code.u32(result.index);
     return result;

@@ -24,6 +24,7 @@ import {
   RECORD_HANDLER,
 } from './record.ts';
 import { eipOf, loadState } from './state-access.ts';
+import { packedAux } from './unit-flags.ts';
 
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
@@ -124,6 +125,7 @@ export function buildInterpreter(
     assert(at === index, 'handlers stand in the table where the layout has them');
   }
   addRunFunction(context);
+  context.shared(packedAux); // Units call it.
   return { ...layout, bytes: context.module.toBytes() };
 }
 

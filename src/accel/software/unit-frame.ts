@@ -1,11 +1,8 @@
 // The body of a unit around its instructions: registers and flags in locals, the blocks and the
 // ways between them, and the exits, where what changed is written back.
 
-import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import {
   EIP,
-  FLAG_AUX,
-  FLAG_RESULT,
   FUEL,
   FUEL_HELD,
   GPR,
@@ -25,6 +22,7 @@ import {
 import type { CallTargets } from './engine-site.ts';
 import { RECORD_BYTES, RECORD_HANDLER } from './record.ts';
 import { loadState, storeState } from './state-access.ts';
+import { FLAGS_ANY, type FlagForm, type UnitFlagStore } from './unit-flags.ts';
 import type { UnitInstruction } from './unit-region.ts';
 
 const REGISTER_COUNT = 8;
@@ -42,7 +40,7 @@ export interface UnitTargets extends CallTargets {
 export class UnitFrame {
   readonly f: FunctionBuilder;
   readonly targets: UnitTargets;
-  readonly flagStore: FlagStore;
+  readonly flags: UnitFlagStore;
   /** Instructions that may still run; those of the current block are already taken off. */
   readonly fuel: Local;
   /** 1 once something wants attention: the instruction under way is the last. */
@@ -52,8 +50,8 @@ export class UnitFrame {
   readonly #block: Local;
   readonly #registers: readonly Local[];
   readonly #written = new Set<number>();
-  readonly #flagResult: Local;
-  readonly #flagAux: Local;
+  /** By block: the form of the flags that it wants. */
+  readonly #flagForms: readonly FlagForm[];
   readonly #exitAt: Local;
   readonly #exitHandler: Local;
   /** Block numbers by the offset of their start. */
@@ -67,8 +65,16 @@ export class UnitFrame {
   #exitJumpLabel: Label | undefined;
 
   /** @param starts offsets of the blocks, ascending; parameters of `f`: block number, fuel */
-  constructor(f: FunctionBuilder, targets: UnitTargets, starts: readonly number[]) {
+  constructor(
+    f: FunctionBuilder,
+    targets: UnitTargets,
+    starts: readonly number[],
+    flags: UnitFlagStore,
+    flagForms: readonly FlagForm[],
+  ) {
     this.f = f;
+    this.flags = flags;
+    this.#flagForms = flagForms;
     this.targets = targets;
     this.#numbers = new Map(starts.map((start, number) => [start, number]));
     this.#block = f.param(0);
@@ -77,20 +83,10 @@ export class UnitFrame {
     this.#exitAt = f.local('i32');
     this.#exitHandler = f.local('i32');
     this.#registers = Array.from({ length: REGISTER_COUNT }, () => f.local('i32'));
-    this.#flagResult = f.local('i64');
-    this.#flagAux = f.local('i32');
     for (const [number, register] of this.#registers.entries()) {
       f.set(register, loadState(GPR + number * GPR_BYTES));
     }
-    f.set(this.#flagResult, load('i64', i32(0), FLAG_RESULT));
-    f.set(this.#flagAux, loadState(FLAG_AUX));
-    this.flagStore = {
-      f,
-      loadResult: () => this.#flagResult,
-      loadAux: () => this.#flagAux,
-      storeResult: (value) => f.set(this.#flagResult, value),
-      storeAux: (value) => f.set(this.#flagAux, value),
-    };
+    flags.loadAll();
   }
 
   register(number: number): Value {
@@ -143,15 +139,24 @@ export class UnitFrame {
   goTo(offset: number): void {
     const number = this.#numbers.get(offset);
     if (number === undefined) {
+      this.flags.leave();
       this.f.set(this.#exitAt, i32(offset));
       this.f.set(this.#exitHandler, i32(0));
       this.f.br(this.#exitInterpretLabel!);
-    } else if (number > this.#current) {
+      return;
+    }
+    this.flags.leaveTo(this.#flagForms[number]!);
+    if (number > this.#current) {
       this.f.br(this.#labels[number]!);
     } else {
       this.f.set(this.#block, i32(number));
       this.f.br(this.#top!);
     }
+  }
+
+  /** The block at the offset comes right behind: it is reached by going on. */
+  fallTo(offset: number): void {
+    this.flags.leaveTo(this.#flagForms[this.#numbers.get(offset)!]!);
   }
 
   /** Whether the block at an offset comes right behind the one being emitted. */
@@ -161,6 +166,7 @@ export class UnitFrame {
 
   /** Returns to the run loop with EIP at `offset`; gives back the fuel of `left` instructions. */
   exitTo(offset: number, left: number): void {
+    this.flags.leaveRarely();
     this.f.set(this.#exitAt, i32(offset));
     this.f.set(this.fuel, this.fuel.add(left));
     this.f.br(this.#exitStateLabel!);
@@ -168,6 +174,7 @@ export class UnitFrame {
 
   /** Lets the interpreter run `instruction`, giving back the fuel of `left` instructions. */
   exitInterpret(instruction: UnitInstruction, left: number): void {
+    this.flags.leaveRarely();
     this.f.set(this.#exitAt, i32(instruction.offset));
     this.f.set(this.#exitHandler, i32(instruction.handler));
     this.f.set(this.fuel, this.fuel.add(left));
@@ -176,6 +183,7 @@ export class UnitFrame {
 
   /** Continues at an EIP anywhere. */
   exitJump(eip: Value): void {
+    this.flags.leave();
     this.f.set(this.#exitAt, eip);
     this.f.br(this.#exitJumpLabel!);
   }
@@ -192,6 +200,7 @@ export class UnitFrame {
       this.#openBlocks(number - 1, count, emitBlock);
     });
     this.#current = number;
+    this.flags.enterBlock(this.#flagForms[number] ?? FLAGS_ANY);
     emitBlock(number);
   }
 
@@ -216,7 +225,6 @@ export class UnitFrame {
     for (const number of this.#written) {
       f.store('i64', i32(0), this.#registers[number]!.extendU(), GPR + number * GPR_BYTES);
     }
-    f.store('i64', i32(0), this.#flagResult, FLAG_RESULT);
-    storeState(f, FLAG_AUX, this.#flagAux);
+    this.flags.writeBack(this.targets);
   }
 }
