@@ -3,7 +3,13 @@
 // bytes.
 
 import fc from 'fast-check';
-import { GuestMemory, type IoOps, MemoryError, MemoryRegion } from '../src/memory/index.ts';
+import {
+  GuestMemory,
+  type GuestMemoryOptions,
+  type IoOps,
+  MemoryError,
+  MemoryRegion,
+} from '../src/memory/index.ts';
 
 export const PAGE = 4096;
 /** Size of the spaces that sessions are played in. */
@@ -68,11 +74,7 @@ export const steps = fc.array(
 
 /** A tree under change, and what it should show. */
 export class TreeModel {
-  readonly memory = new GuestMemory({
-    ramCapacityBytes: 16 * PAGE,
-    addressSpaceBytes: SPACE_BYTES,
-    tlbRowCount: 16,
-  });
+  readonly memory: GuestMemory;
   /** The root first, then all that can be placed. */
   readonly regions: MemoryRegion[];
   /** Bytes of devices by region. */
@@ -80,7 +82,13 @@ export class TreeModel {
   readonly #places = new Map<MemoryRegion, Place>();
   #sequence = 0;
 
-  constructor() {
+  /** @param createMemory makes guest memory, where it must lie in a buffer of some kind */
+  constructor(createMemory = (options: GuestMemoryOptions) => new GuestMemory(options)) {
+    this.memory = createMemory({
+      ramCapacityBytes: 16 * PAGE,
+      addressSpaceBytes: SPACE_BYTES,
+      tlbRowCount: 16,
+    });
     const { ramList, root } = this.memory;
     const block = (name: string, pages: number) => ramList.alloc({ name, sizeBytes: pages * PAGE });
     const io = (name: string, sizeBytes: number) => {

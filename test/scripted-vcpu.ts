@@ -9,6 +9,7 @@ export type Slice = (vcpu: ScriptedVCPU, budget: number) => RunExit;
 export class ScriptedVCPU implements VCPU {
   readonly state: CPUState;
   readonly wiring: CPUWiring;
+  readonly interceptsWrites = true;
   instructionCount = 0;
   resetCount = 0;
   nmiCount = 0;

@@ -46,6 +46,7 @@ test('a lazily loaded machine runs at once, and is right when all is there', asy
   source.vcpu.run(12_345);
   await snapshots.lazy!.done;
   expect(snapshots.lazy!.missingCount).toBe(0);
+  await snapshots.close();
   expect(machine.memory.ramList.missing).toBeUndefined();
   expect(Buffer.compare(machine.pc.ram.bytes, source.pc.ram.bytes)).toBe(0);
   expect(isCounted(machine)).toBe(true);

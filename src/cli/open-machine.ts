@@ -152,6 +152,7 @@ export function openMachine(
     close() {
       machine.close();
       flash?.close();
+      return snapshots.close();
     },
   };
 }

@@ -17,7 +17,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-// Goal: what starts quickly must be what would have been built, or machines differ by how they start.
+// Goal: what starts quickly is what would have been built, or machines differ by how they start.
 test('the file holds what a process would build, and a stamp', () => {
   const bytes = readPrebuiltInterpreter(folder)!;
   const fresh = buildInterpreterBytes();

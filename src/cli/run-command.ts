@@ -91,7 +91,7 @@ async function loadFirst(
       progress.show(`Loading "${tag}": ${Math.floor(part * 100)} %`),
     );
   } catch (error) {
-    machine.close();
+    await machine.close();
     throw error;
   } finally {
     progress.end();

@@ -47,7 +47,7 @@ class FakeMachine implements SessionMachine {
     this.typed += Buffer.from(taken).toString();
     return taken.length;
   }
-  close(): void {
+  async close(): Promise<void> {
     expect(this.isClosed).toBe(false);
     this.isClosed = true;
   }

@@ -33,7 +33,8 @@ export interface SessionMachine {
   readonly screen: Pick<Screen, 'text' | 'textScreen' | 'frame' | 'onChange'>;
   /** What is typed on its keyboard; false if there is no room. */
   typeKeys(keys: readonly string[], holdMs?: number): boolean;
-  close(): void;
+  /** Closes it at once; resolves when all that is kept of it is on the disk. Never rejects. */
+  close(): Promise<void>;
 }
 
 /** The host's side of a session. */
@@ -118,11 +119,12 @@ export async function runSession(
       display?.hide();
       terminal.close();
       const problem = saveScreenshot(machine, screenshotPath);
-      machine.close();
+      const closed = machine.close();
       for (const sink of sinks) sink.close();
       for (const text of [message, problem])
         if (text !== undefined) host.err.write(`\nquire: ${text}\n`);
-      resolve(problem === undefined || code !== EXIT_OK ? code : EXIT_ERROR);
+      const result = problem === undefined || code !== EXIT_OK ? code : EXIT_ERROR;
+      void closed.then(() => resolve(result));
     };
 
     const monitor = config.hasMonitor

@@ -81,7 +81,8 @@ export function readCPUID(leaf: number, isAPICEnabled: boolean, out: Uint32Array
     case 0x8000_0007:
       return;
     case 0x8000_0008:
-      out[0] = PHYSICAL_ADDRESS_BITS | (32 << 8);
+      // Linear addresses have a width here only in long mode: KVM takes 48, 57 or none.
+      out[0] = PHYSICAL_ADDRESS_BITS;
       return;
     default:
       // Leaf 2: 4-KiB and 4-MiB TLBs, L1 caches of 16 KiB, L2 of 512 KiB.

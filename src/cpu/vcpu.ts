@@ -41,10 +41,17 @@ export type RunExit =
 export interface VCPU {
   readonly state: CPUState;
   /**
+   * Whether every store of the guest to a page that is clean for a client is announced by
+   * `RAMWrites` before it happens, and a page that is missing can be fetched when it is touched.
+   * Where not, only `AddressSpace.syncDirtyLog` tells which pages were written.
+   */
+  readonly interceptsWrites: boolean;
+  /**
    * Runs until `instructionBudget` guest instructions have retired, or sooner (HLT, a request).
    * Never throws for what a guest does.
+   * @param sliceNs how long that should take, ns: all that an engine goes by which does not count
    */
-  run(instructionBudget: number): RunExit;
+  run(instructionBudget: number, sliceNs?: number): RunExit;
   /**
    * Makes `run` return, or look at interrupts, before the next instruction. Callable inside run.
    */
@@ -64,8 +71,10 @@ export interface VCPU {
    * @param keepsCode whether decoded code may stay, as all RAM was written by `RAMWrites`' rules
    */
   synchronize(keepsCode?: boolean): void;
-  /** Instructions retired since reset. */
+  /** Instructions retired since reset; 0 where nobody counts. */
   readonly instructionCount: number;
+  /** Gives back what it has of the host; callable inside run. Afterwards it runs no more. */
+  close?(): void;
 }
 
 /** Makes the one processor of a machine. */

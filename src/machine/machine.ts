@@ -286,6 +286,7 @@ export class Machine {
     this.#state = 'closed';
     this.clock.stop();
     this.vcpu.requestStop();
+    this.vcpu.close?.();
     this.pc.storage.close();
     this.#wake();
   }
@@ -531,7 +532,7 @@ export class Machine {
     this.clock.limit(this.#sliceEndNs + STALL_NS_MAX);
     const before = this.vcpu.instructionCount;
     this.#isInSlice = true;
-    const exit = this.vcpu.run(budget);
+    const exit = this.vcpu.run(budget, this.#planner.sliceNs);
     this.#isInSlice = false;
     this.#planner.learn(this.vcpu.instructionCount - before, this.clock.nowNs() - startNs);
     if (this.#isPowerOffWanted) {

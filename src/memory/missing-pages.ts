@@ -11,14 +11,20 @@ import { PAGE_BITS, pagesTouched } from '../base/pages.ts';
  */
 export type PageFetcher = (pageIndex: number) => void;
 
-/** Which pages are missing, and who fetches them. */
+const THERE = 0;
+const MISSING = 1;
+const UNTOUCHED = 2;
+
+/** Which pages are missing, and who fetches them; and which of those that came nobody has touched. */
 export class MissingPages {
-  readonly #isMissing: Uint8Array;
+  /** THERE, MISSING or UNTOUCHED. */
+  readonly #states: Uint8Array;
   readonly #fetch: PageFetcher;
   #count = 0;
 
+  /** @param fetch is told of the first touch of an untouched page, too */
   constructor(pageCount: number, fetch: PageFetcher) {
-    this.#isMissing = new Uint8Array(pageCount);
+    this.#states = new Uint8Array(pageCount);
     this.#fetch = fetch;
   }
 
@@ -28,24 +34,30 @@ export class MissingPages {
   }
 
   has(pageIndex: number): boolean {
-    return this.#isMissing[pageIndex] !== 0;
+    return this.#states[pageIndex] === MISSING;
   }
 
   /** Says that pages are missing, before anybody can touch them; each is said once. */
   add(pageIndex: number, count = 1): void {
     this.#count += count;
-    this.#isMissing.fill(1, pageIndex, pageIndex + count);
+    this.#states.fill(MISSING, pageIndex, pageIndex + count);
   }
 
   /**
    * Says that a page is there, just before it is written. Each page arrives once.
+   * @param isUntouched whether its first touch is to be told
    * @returns whether it was missing; if not, whoever has it must not write it
    */
-  arrive(pageIndex: number): boolean {
-    if (this.#isMissing[pageIndex] === 0) return false;
-    this.#isMissing[pageIndex] = 0;
+  arrive(pageIndex: number, isUntouched = false): boolean {
+    if (this.#states[pageIndex] !== MISSING) return false;
+    this.#states[pageIndex] = isUntouched ? UNTOUCHED : THERE;
     this.#count--;
     return true;
+  }
+
+  /** Says that the first touch of a page that is there need not be told. */
+  see(pageIndex: number): void {
+    if (this.#states[pageIndex] === UNTOUCHED) this.#states[pageIndex] = THERE;
   }
 
   // Hot: on each slow-path access while pages are missing.
@@ -53,6 +65,6 @@ export class MissingPages {
   claim(ramOffset: number, sizeBytes: number): void {
     const first = ramOffset >>> PAGE_BITS;
     const end = first + pagesTouched(ramOffset, sizeBytes);
-    for (let page = first; page < end; page++) if (this.#isMissing[page] !== 0) this.#fetch(page);
+    for (let page = first; page < end; page++) if (this.#states[page] !== THERE) this.#fetch(page);
   }
 }

@@ -31,3 +31,5 @@ export const LIST_LENGTH_MAX = 2 ** 22;
 export const TAGS_MAX = 2 ** 14;
 /** Length of a tag: OCI distribution specification, "Pulling manifests". */
 export const TAG_LENGTH_MAX = 128;
+/** What is said of a snapshot and is no part of it, bytes. */
+export const ATTACHMENT_BYTES_MAX = 2 ** 20;

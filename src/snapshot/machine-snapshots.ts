@@ -22,6 +22,7 @@ import {
   restoreSections,
   saveSections,
 } from './machine-state.ts';
+import { OrderKeeper } from './order-keeper.ts';
 import { PageCapture } from './page-capture.ts';
 import type { StateSection } from './sections.ts';
 import { SnapshotBuilder, type SnapshotProgress, type SnapshotSaved } from './snapshot-builder.ts';
@@ -64,6 +65,8 @@ export interface LoadOptions {
    * the background. The store must be one that can be read at once.
    */
   readonly isLazy?: boolean;
+  /** Told what is wrong with something that a load can do without. */
+  readonly onNote?: (message: string) => void;
   /** Bytes of pages read so far, and how many there will be. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
@@ -139,6 +142,17 @@ export class MachineSnapshots {
    */
   load(tag: string, options: LoadOptions = {}): Promise<void> {
     return this.#inTurn(() => this.#load(tag, options));
+  }
+
+  /**
+   * Ends what a lazy load does besides loading: the order in which the guest touched its memory is
+   * kept with the snapshot. For a machine that is about to be closed, or was. Never throws.
+   */
+  async close(): Promise<void> {
+    await this.#last;
+    this.#lazy?.endWatch();
+    await this.#lazy?.touched;
+    await this.#last;
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -303,8 +317,11 @@ export class MachineSnapshots {
       signal === undefined ? {} : { signal },
     );
     const checked = checkMachine(machine, reader);
+    const order = new OrderKeeper(this.store, this.#platform, reader, options.onNote);
     const lazy =
-      options.isLazy === true ? new LazyPages(machine, reader, machine.pc.ram) : undefined;
+      options.isLazy === true
+        ? new LazyPages(machine, reader, machine.pc.ram, () => order.read())
+        : undefined;
     const blobs = lazy === undefined ? reader.pageIndex.blobs.keys() : lazy.eagerBlobs;
     const pages: { blockId: string; firstPage: number; bytes: Uint8Array }[] = [];
     const totalBytes = reader.pageIndex.blobs.reduce((sum, b) => sum + b.pageCount, 0) * PAGE_SIZE;
@@ -329,6 +346,7 @@ export class MachineSnapshots {
       this.#lazy = lazy;
       this.#base = { tag, digest: reader.digest };
     });
+    lazy?.touched.then((touches) => this.#inTurn(() => order.keep(touches)));
     lazy?.runInBackground();
   }
 

@@ -42,6 +42,8 @@ export interface Descriptor {
   /** Bytes, as stored. */
   readonly size: number;
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Of a manifest, where an index says it. */
+  readonly artifactType?: string;
 }
 
 /** A blob of a snapshot, and how it is compressed. */

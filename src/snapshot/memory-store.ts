@@ -1,6 +1,14 @@
 // A store in memory, for tests and for pages in a browser that keep nothing.
 
 import {
+  blobsOfAttachment,
+  decodeAttachment,
+  findAttachment,
+  soundAttachments,
+  withAttachment,
+  withoutOrphans,
+} from './attachment.ts';
+import {
   checkDigest,
   checkDigestSync,
   type Digest,
@@ -31,6 +39,8 @@ export class MemoryStore implements SnapshotStore {
   readonly blobs = new Map<Digest, Uint8Array>();
   readonly #platform: SnapshotPlatform;
   readonly #tags = new Map<string, Descriptor>();
+  /** Manifests of attachments. */
+  #attachments: Descriptor[] = [];
   #writerCount = 0;
 
   constructor(platform: SnapshotPlatform) {
@@ -78,12 +88,17 @@ export class MemoryStore implements SnapshotStore {
     return manifest;
   }
 
+  async attachmentOf(subject: Digest, artifactType: string): Promise<Descriptor | undefined> {
+    return findAttachment(this.#attachments, subject, artifactType);
+  }
+
   async openWriter(): Promise<SnapshotStoreWriter> {
     this.#writerCount++;
     let isOpen = true;
     return {
       putBlob: (key, content, options) => this.#putBlob(key, content, options),
       putManifest: (tag, bytes) => this.#putManifest(tag, bytes),
+      putAttachment: (bytes) => this.#putAttachment(bytes),
       close: async () => {
         if (isOpen) this.#writerCount--;
         isOpen = false;
@@ -93,6 +108,7 @@ export class MemoryStore implements SnapshotStore {
 
   async deleteTag(tag: string): Promise<void> {
     if (!this.#tags.delete(tag)) throw unknownTag(tag);
+    this.#dropOrphans();
   }
 
   async gc(options: { readonly isDryRun?: boolean } = {}): Promise<GCReport> {
@@ -101,7 +117,10 @@ export class MemoryStore implements SnapshotStore {
         'BUSY',
         `Cannot collect garbage as no writer must be open: ${this.#writerCount} are`,
       );
-    const reached = await reachableBlobs(this, await this.list());
+    const attachments = await soundAttachments(this, this.#attachments);
+    const attached = attachments.map((manifest) => ({ tag: '(attachment)', manifest }));
+    const reached = await reachableBlobs(this, [...(await this.list()), ...attached]);
+    if (options.isDryRun !== true) this.#attachments = attachments;
     const report = { keptCount: 0, keptBytes: 0, removedCount: 0, removedBytes: 0 };
     for (const [digest, bytes] of [...this.blobs]) {
       const isKept = reached.has(digest);
@@ -133,7 +152,26 @@ export class MemoryStore implements SnapshotStore {
     const manifest = { mediaType: MANIFEST_TYPE, digest, size: bytes.length };
     this.blobs.set(digest, bytes.slice());
     this.#tags.set(tag, manifest);
+    this.#dropOrphans();
     return manifest;
+  }
+
+  async #putAttachment(bytes: Uint8Array): Promise<Descriptor | undefined> {
+    const digest = await digestOf(this.#platform, bytes);
+    const attachment = decodeAttachment(bytes, digest);
+    const missing = await this.firstMissing(blobsOfAttachment(attachment));
+    if (missing !== undefined) throw missingBlob(missing.digest, digest);
+    const manifest = { mediaType: MANIFEST_TYPE, digest, size: bytes.length };
+    const all = withAttachment(this.#attachments, manifest, attachment);
+    const kept = withoutOrphans([...this.#tags.values()], all);
+    if (!kept.some((one) => one.digest === digest)) return undefined;
+    this.blobs.set(digest, bytes.slice());
+    this.#attachments = kept;
+    return manifest;
+  }
+
+  #dropOrphans(): void {
+    this.#attachments = withoutOrphans([...this.#tags.values()], this.#attachments);
   }
 }
 

@@ -177,6 +177,13 @@ function decodeRuns(
   return runs;
 }
 
+/** Whether two lists of blocks are the same, in the same order. */
+export function sameBlocks(a: readonly IndexedBlock[], b: readonly IndexedBlock[]): boolean {
+  const isSame = ({ id, sizeBytes }: IndexedBlock, i: number): boolean =>
+    b[i]!.id === id && b[i]!.sizeBytes === sizeBytes;
+  return a.length === b.length && a.every(isSame);
+}
+
 /** The run that holds a page, or undefined where the page is zeros. */
 export function findRun(index: PageIndex, blockIndex: number, page: number): PageRun | undefined {
   const { runs } = index;

@@ -22,7 +22,7 @@ import {
   PAGES_TYPE,
   STATE_TYPE,
 } from './manifest.ts';
-import { encodePageIndex, type IndexedBlob, type IndexedBlock } from './page-index.ts';
+import { encodePageIndex, type IndexedBlob, type IndexedBlock, sameBlocks } from './page-index.ts';
 import { PageMap } from './page-map.ts';
 import { encodeSections, type StateSection } from './sections.ts';
 import { SnapshotError } from './snapshot-error.ts';
@@ -517,12 +517,7 @@ function compareBlocks(parent: SnapshotReader, blocks: readonly IndexedBlock[]):
   const theirs = parent.pageIndex.blocks;
   const describe = (list: readonly IndexedBlock[]): string =>
     list.map(({ id, sizeBytes }) => `"${id}" of ${sizeBytes} bytes`).join(', ');
-  const isEqual =
-    theirs.length === blocks.length &&
-    theirs.every(({ id, sizeBytes }, i) => {
-      return blocks[i]!.id === id && blocks[i]!.sizeBytes === sizeBytes;
-    });
-  if (!isEqual)
+  if (!sameBlocks(theirs, blocks))
     throw new SnapshotError(
       'MISMATCH',
       `Cannot build upon snapshot "${parent.name}" as it must have the machine's RAM blocks: ` +

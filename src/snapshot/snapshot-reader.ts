@@ -40,6 +40,8 @@ export class SnapshotReader {
   /** The tag it was opened by, or its digest. */
   readonly name: string;
   readonly digest: Digest;
+  /** Of the manifest. */
+  readonly descriptor: Descriptor;
   readonly manifest: SnapshotManifest;
   /** The machine's configuration: JSON, the machine's own. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -51,13 +53,14 @@ export class SnapshotReader {
   private constructor(
     fields: Pick<
       SnapshotReader,
-      'name' | 'digest' | 'manifest' | 'config' | 'sections' | 'pageIndex'
+      'name' | 'descriptor' | 'manifest' | 'config' | 'sections' | 'pageIndex'
     >,
     store: SnapshotStore,
     platform: SnapshotPlatform,
   ) {
     this.name = fields.name;
-    this.digest = fields.digest;
+    this.digest = fields.descriptor.digest;
+    this.descriptor = fields.descriptor;
     this.manifest = fields.manifest;
     this.config = fields.config;
     this.sections = fields.sections;
@@ -87,7 +90,7 @@ export class SnapshotReader {
     const sections = decodeSections(await read(manifest.state));
     const pageIndex = decodePageIndex(await read(manifest.pageIndex));
     checkPageLayers(name, manifest, pageIndex);
-    const fields = { name, digest: descriptor.digest, manifest, config, sections, pageIndex };
+    const fields = { name, descriptor, manifest, config, sections, pageIndex };
     const reader = new SnapshotReader(fields, store, platform);
     const missing = await store.firstMissing(blobsOf(manifest));
     if (missing !== undefined) throw missingBlob(missing.digest, name);

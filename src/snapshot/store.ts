@@ -61,6 +61,13 @@ export interface SnapshotStoreWriter {
    * @throws {SnapshotError} `MISSING_BLOB` if a blob it names is not there; `BAD_TAG`, `BUSY`, `IO`
    */
   putManifest(tag: string, bytes: Uint8Array): Promise<Descriptor>;
+  /**
+   * Keeps the manifest of an attachment, whose blobs are there, in place of the snapshot's last one
+   * of that type. The snapshot stays as it is.
+   * @returns undefined if no tag names the snapshot: nothing is kept then
+   * @throws {SnapshotError} `NOT_A_SNAPSHOT`, `CORRUPT`, `MISSING_BLOB`, `BUSY`, `IO`
+   */
+  putAttachment(bytes: Uint8Array): Promise<Descriptor | undefined>;
   /** Lets go. Blobs without a manifest stay until `gc`. Never throws. */
   close(): Promise<void>;
 }
@@ -93,15 +100,17 @@ export interface SnapshotStore {
    * @throws {SnapshotError} `UNKNOWN_TAG`
    */
   resolve(tag: string): Promise<Descriptor>;
+  /** The manifest of what is attached to a snapshot, by artifact type; undefined if nothing is. */
+  attachmentOf(subject: Digest, artifactType: string): Promise<Descriptor | undefined>;
   /** Opens a writer; close it. @throws {SnapshotError} `BUSY` while `gc` runs, `IO` */
   openWriter(): Promise<SnapshotStoreWriter>;
   /**
-   * Forgets a tag. The blobs stay until `gc`.
+   * Forgets a tag, and what is attached to a snapshot without one. The blobs stay until `gc`.
    * @throws {SnapshotError} `UNKNOWN_TAG`, `BUSY`, `IO`
    */
   deleteTag(tag: string): Promise<void>;
   /**
-   * Removes every blob that no tag reaches.
+   * Removes every blob that no tag reaches, and attachments that are damaged.
    * @throws {SnapshotError} `BUSY` while a writer is open anywhere; `CORRUPT`, `MISSING_BLOB` if a
    *   manifest cannot be read, so that nobody knows what it needs: nothing is removed then
    */

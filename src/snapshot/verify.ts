@@ -1,6 +1,7 @@
 // Reads a whole snapshot and compares every byte with its digest, and nothing else.
 
 import type { SnapshotPlatform } from './digest.ts';
+import { OrderKeeper } from './order-keeper.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import type { CancelOptions, SnapshotStore } from './store.ts';
 
@@ -11,6 +12,8 @@ export interface VerifyReport {
   readonly storedBytes: number;
   /** Pages that are not zeros. */
   readonly pageCount: number;
+  /** What is wrong with something that a load can do without. */
+  readonly note?: string;
 }
 
 /**
@@ -32,7 +35,13 @@ export async function verifySnapshot(
     await reader.readBlob(blobIndex, options);
     options.onProgress?.(blobIndex + 1, pageIndex.blobs.length);
   }
+  let note: string | undefined;
+  const order = new OrderKeeper(store, platform, reader, (message) => {
+    note = message;
+  });
+  await order.read();
   return {
+    ...(note === undefined ? {} : { note }),
     blobCount: layers.length,
     storedBytes: layers.reduce((sum, { size }) => sum + size, 0),
     pageCount: pageIndex.runs.reduce((sum, run) => sum + run.pageCount, 0),

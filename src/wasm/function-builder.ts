@@ -63,6 +63,10 @@ export class FunctionBuilder {
   readonly signature: Signature;
   readonly #code = new ByteWriter();
   readonly #locals: ValueType[] = [];
+  /** Locals that are free to be used again, and those that go back to them; see `recycling`. */
+  readonly #freeIndexes = new Map<ValueType, number[]>();
+  #taken: Local[] | undefined;
+  readonly #kept = new Set<Local>();
   #depth = 0;
   /** Numbers of the scopes that are open: 0 is the function, then one for each block or branch. */
   readonly #scopes = [0];
@@ -99,6 +103,47 @@ export class FunctionBuilder {
     return new Local(type, this.signature.params.length + this.#locals.length - 1);
   }
 
+  /**
+   * Runs `body`; locals that `let`, `ifValue` and `call` make in it serve others behind it. Many
+   * locals are dear: V8's baseline compiler clears each of them at each call.
+   */
+  recycling(body: () => void): void {
+    this.#taken = [];
+    body();
+    for (const local of this.#taken) this.#free(local);
+    this.#taken = undefined;
+  }
+
+  /** Excepts a value from recycling until it is released. */
+  keep(value: Value): void {
+    if (!this.#taken || !(value instanceof Local)) return;
+    const at = this.#taken.indexOf(value);
+    if (at < 0) return;
+    this.#taken.splice(at, 1);
+    this.#kept.add(value);
+  }
+
+  /** What was kept is recycled like others of now. */
+  release(value: Value): void {
+    if (!(value instanceof Local) || !this.#kept.delete(value)) return;
+    if (this.#taken) this.#taken.push(value);
+    else this.#free(value);
+  }
+
+  #free({ type, index }: Local): void {
+    const indexes = this.#freeIndexes.get(type);
+    if (indexes) indexes.push(index);
+    else this.#freeIndexes.set(type, [index]);
+  }
+
+  /** A variable for a value that is set once, before it is read. */
+  #temporary(type: ValueType, bits = -1): Local {
+    const index = (this.#taken && this.#freeIndexes.get(type)?.pop()) ?? this.local(type).index;
+    const local = new Local(type, index, bits);
+    this.#taken?.push(local);
+    return local;
+  }
+
   set(variable: Local, value: Value): void {
     this.#expect(value, variable.type, 'set a local');
     value.write(this.#code);
@@ -110,14 +155,9 @@ export class FunctionBuilder {
   let(value: Value): Value {
     if (value.constant !== undefined) return value;
     if (value instanceof Local && value.isPinned) return value;
-    const variable = this.#pinned(value.type, value.bits);
+    const variable = this.#temporary(value.type, value.bits);
     this.set(variable, value);
     return variable;
-  }
-
-  #pinned(type: ValueType, bits: number): Local {
-    this.#locals.push(type);
-    return new Local(type, this.signature.params.length + this.#locals.length - 1, bits);
   }
 
   /** Evaluates for the effect only. */
@@ -183,7 +223,7 @@ export class FunctionBuilder {
       condition,
       () => {
         const value = then();
-        result = this.#pinned(value.type, -1);
+        result = this.#temporary(value.type, -1);
         this.set(result, value);
       },
       () => this.set(result!, otherwise()),
@@ -246,7 +286,7 @@ export class FunctionBuilder {
     this.#code.u32(target.index);
     const type = target.signature.results[0];
     if (!type) return NOTHING;
-    const result = this.#pinned(type, -1);
+    const result = this.#temporary(type, -1);
     this.#code.u8(0x21);
     this.#code.u32(result.index);
     return result;

@@ -20,5 +20,7 @@ declare namespace WebAssembly {
     constructor(module: Module, imports?: object);
     readonly exports: Readonly<Record<string, unknown>>;
   }
+  /** Compiles on other threads where the host can. */
+  function compile(bytes: Uint8Array): Promise<Module>;
   function validate(bytes: Uint8Array): boolean;
 }

@@ -39,6 +39,7 @@ export const KVM = {
   KVM_ENABLE_CAP: 0x4068_aea3,
   KVM_CLEAR_DIRTY_LOG: 0xc018_aec0,
   KVM_X86_SET_MSR_FILTER: 0x4188_aec6,
+  KVM_RESET_DIRTY_RINGS: 0xaec7,
 
   // Of a virtual processor.
   KVM_RUN: 0xae80,
@@ -81,10 +82,17 @@ export const KVM = {
   KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: 168,
   KVM_CAP_X86_USER_SPACE_MSR: 188,
   KVM_CAP_X86_MSR_FILTER: 189,
+  KVM_CAP_DIRTY_LOG_RING: 192,
   KVM_CAP_SREGS2: 200,
+  KVM_CAP_DIRTY_LOG_RING_ACQ_REL: 223,
 
   KVM_MEM_LOG_DIRTY_PAGES: 1,
   KVM_MEM_READONLY: 2,
+  KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE: 1,
+  KVM_DIRTY_GFN_F_DIRTY: 1,
+  KVM_DIRTY_GFN_F_RESET: 2,
+  /** In pages, from the start of a processor's file. */
+  KVM_DIRTY_LOG_PAGE_OFFSET: 64,
   KVM_VCPUEVENT_VALID_NMI_PENDING: 1,
   KVM_VCPUEVENT_VALID_SHADOW: 4,
   KVM_X86_SHADOW_INT_MOV_SS: 1,
@@ -116,6 +124,7 @@ export const KVM = {
   KVM_EXIT_SYSTEM_EVENT: 24,
   KVM_EXIT_X86_RDMSR: 29,
   KVM_EXIT_X86_WRMSR: 30,
+  KVM_EXIT_DIRTY_RING_FULL: 31,
 } as const;
 
 export const KVM_USERSPACE_MEMORY_REGION = struct('struct kvm_userspace_memory_region', 32, {
@@ -134,6 +143,9 @@ export const KVM_CLEAR_DIRTY_LOG = struct('struct kvm_clear_dirty_log', 24, {
   first_page: 8,
   dirty_bitmap: 16,
 });
+
+/** One entry of a dirty ring. */
+export const KVM_DIRTY_GFN = struct('struct kvm_dirty_gfn', 16, { flags: 0, slot: 4, offset: 8 });
 
 export const KVM_ENABLE_CAP = struct('struct kvm_enable_cap', 104, { cap: 0, flags: 4, args: 8 });
 
@@ -325,7 +337,8 @@ export const ITIMERSPEC = struct('struct itimerspec', 32, {
 
 /** Every structure of this file, for the test that compares them. */
 export const STRUCTS: readonly StructLayout<string>[] = [
-  ...[KVM_USERSPACE_MEMORY_REGION, KVM_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG, KVM_ENABLE_CAP],
+  ...[KVM_USERSPACE_MEMORY_REGION, KVM_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG, KVM_DIRTY_GFN],
+  ...[KVM_ENABLE_CAP],
   ...[KVM_COALESCED_MMIO_ZONE, KVM_COALESCED_MMIO, KVM_COALESCED_MMIO_RING],
   ...[KVM_MSR_FILTER_RANGE, KVM_MSR_FILTER, KVM_CPUID2, KVM_CPUID_ENTRY2, KVM_MSRS],
   ...[KVM_MSR_ENTRY, KVM_INTERRUPT, KVM_SIGNAL_MASK, KVM_REGS, KVM_SEGMENT, KVM_DTABLE],

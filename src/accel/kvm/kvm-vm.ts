@@ -37,4 +37,6 @@ export interface KVMMemoryVM {
   getDirtyLog(slot: number, bitmap: Uint8Array): void;
   /** KVM_CLEAR_DIRTY_LOG: `firstPage` a multiple of 64, `pageCount` too unless it ends the slot. */
   clearDirtyLog(slot: number, firstPage: number, pageCount: number, bitmap: Uint8Array): void;
+  /** KVM_RESET_DIRTY_RINGS: what was taken from the rings is watched again. */
+  resetDirtyRings(): void;
 }

@@ -24,8 +24,8 @@ export interface LinuxCalls {
   open(path: string): number;
   close(fd: number): number;
   ioctl(fd: number, request: number, argument: number): number;
-  /** Shares the first bytes of `fd`'s object; undefined if refused. */
-  map(fd: number, sizeBytes: number): HostBytes | undefined;
+  /** Shares bytes of `fd`'s object, from `offset` on; undefined if refused. */
+  map(fd: number, sizeBytes: number, offset?: number): HostBytes | undefined;
   unmap(mapped: HostBytes): void;
   /** Host address of the first byte of `bytes`. */
   addressOf(bytes: Uint8Array): number;
@@ -70,8 +70,8 @@ function bind(koffi: Koffi): LinuxCalls {
     open: (path) => open(path, O_RDWR | O_CLOEXEC),
     close: (fd) => close(fd),
     ioctl: (fd, request, argument) => ioctl(fd, request, argument),
-    map(fd, sizeBytes) {
-      const address = mmap(0, sizeBytes, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+    map(fd, sizeBytes, offset = 0) {
+      const address = mmap(0, sizeBytes, PROT_READ_WRITE, MAP_SHARED, fd, offset);
       if (address === -1) return undefined;
       return hostBytes(koffi.view(address, sizeBytes), address);
     },

@@ -84,6 +84,10 @@ export class VirtualMachine implements KVMMemoryVM {
     this.call(KVM.KVM_CLEAR_DIRTY_LOG, address, `clear the dirty log of slot ${slot} of`);
   }
 
+  resetDirtyRings(): void {
+    this.call(KVM.KVM_RESET_DIRTY_RINGS, 0, 'reset the dirty rings of');
+  }
+
   /** Has the guest's accesses to all other MSRs come to us. */
   allowMSRs(ranges: readonly MSRRange[]): void {
     const { at, sizeBytes } = KVM_MSR_FILTER_RANGE;

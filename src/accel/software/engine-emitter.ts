@@ -196,13 +196,14 @@ export class EngineEmitter implements Emitter {
 
   requireRelative(_target: Operand): void {
     // A page of records lies within the limit as a whole.
-    if (this.variantKind === KIND_PAGE_BRANCH) return;
+    if (this.variantKind === KIND_PAGE_BRANCH || this.site.isNear()) return;
     const limit = loadState(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT);
     this.raiseIf(this.#relativeEip().gtU(limit), VECTOR_GP, 0);
   }
 
   jumpRelative(_target: Operand): void {
-    if (this.variantKind === KIND_PAGE_BRANCH) this.site.branchInPage();
+    const isInPage = this.variantKind === KIND_PAGE_BRANCH;
+    if (isInPage || this.site.isNear()) this.site.branchNear();
     else this.jump(this.#relativeEip());
   }
 

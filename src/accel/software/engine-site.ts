@@ -43,8 +43,10 @@ export interface EngineSite {
   nextEip(): Value;
   /** Continues at a pinned EIP that is known to be within the limit. */
   jump(eip: Value): void;
-  /** Continues at the target of a branch that is known to stay in the page. */
-  branchInPage(): void;
+  /** Whether the site itself sees to it that the target of a relative branch can be gone to. */
+  isNear(): boolean;
+  /** Continues at the target of a relative branch that stays in the page, or is near. */
+  branchNear(): void;
   finish(): void;
   repeat(): void;
   raise(vector: number, errorCode: number): void;

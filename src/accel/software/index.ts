@@ -1,6 +1,6 @@
 // The software accelerator: makes processors out of the instruction table. The interpreter's module
-// is made once in a process, on first use, and shared by every machine: built here, which takes some
-// 300 ms, or from bytes that were built before.
+// is made once in a process, on first use, and shared by every machine: built here, which takes
+// some 300 ms, or from bytes that were built before.
 
 import { Decoder } from '../../cpu/decoder.ts';
 import { allRows } from '../../cpu/instruction-table.ts';
@@ -10,6 +10,7 @@ import { CODE_CACHE_BYTES } from './code-cache.ts';
 import { buildInterpreter, type HandlerLayout, layOutHandlers } from './interpreter-module.ts';
 import { SoftwareVCPU } from './software-vcpu.ts';
 import { systemMethodArguments } from './system-methods.ts';
+import { ENTRY_NUMBERS_BYTES } from './unit-entries.ts';
 
 const WASM_PAGE_BYTES = 0x1_0000;
 
@@ -36,6 +37,10 @@ export function usePrebuiltInterpreter(read: () => Uint8Array | undefined): void
   readPrebuilt = read;
 }
 
+function roundUp(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
+}
+
 function prepare(): Engine {
   const decoder = new Decoder(allRows());
   const prebuilt = readPrebuilt();
@@ -50,7 +55,7 @@ function prepare(): Engine {
 /** `--accel software`: the interpreter alone. */
 export const softwareAccelerator: Accelerator = {
   name: 'software',
-  reservedBytes: Math.ceil(CODE_CACHE_BYTES / WASM_PAGE_BYTES) * WASM_PAGE_BYTES,
+  reservedBytes: roundUp(CODE_CACHE_BYTES) + roundUp(ENTRY_NUMBERS_BYTES),
   createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
     engine ??= prepare();
     const { decoder, layout, module } = engine;

@@ -150,6 +150,12 @@ export class InterpreterContext {
     });
     module.define(this.lookUp, (f) => this.#lookUp(f));
     module.exportFunction('jump', this.jump);
+    // Units import this and no table: V8 (Node 20) copies an imported table into each instance.
+    const byHandler = { params: [I, I, I], results: [] };
+    const enter = module.function('dispatch', byHandler, (f) =>
+      f.returnCallIndirect(this.handlerType, f.param(0), f.param(1), f.param(2)),
+    );
+    module.exportFunction('dispatch', enter);
   }
 
   /** @throws {RangeError} if no such method was given */

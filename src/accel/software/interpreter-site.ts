@@ -98,7 +98,11 @@ export class InterpreterSite implements EngineSite {
     this.f.returnCall(this.targets.jump, eip, this.#fuel);
   }
 
-  branchInPage(): void {
+  isNear(): boolean {
+    return false;
+  }
+
+  branchNear(): void {
     // The decoder made the distance one of records, from this one.
     const target = this.f.let(this.#record.add(this.fields.immediate()));
     dispatch(this.targets, this.f, target, this.#fuel);

@@ -30,7 +30,7 @@ import {
 } from '../../cpu/state-layout.ts';
 import type { CPUWiring, MachineMemory, RunExit, VCPU } from '../../cpu/vcpu.ts';
 import type { AddressSpace } from '../../memory/address-space.ts';
-import { CodeCache } from './code-cache.ts';
+import { CODE_CACHE_BYTES, CodeCache } from './code-cache.ts';
 import type { HandlerLayout } from './interpreter-module.ts';
 import {
   CODE_MASK_BASE,
@@ -45,7 +45,8 @@ import {
 } from './record.ts';
 import type { SlowPaths } from './slow-paths.ts';
 import { systemMethods } from './system-methods.ts';
-import { Translator, UNIT_ENTRIES_MAX } from './translator.ts';
+import { Translator } from './translator.ts';
+import { UNIT_ENTRIES_MAX, UnitEntries } from './unit-entries.ts';
 
 const PAGE_BYTES = 4096;
 const INSTRUCTION_BYTES_MAX = 15;
@@ -57,12 +58,15 @@ const FAR_AWAY = 0x8000_0000;
 const BUDGET_MAX = 0x4000_0000;
 /** Instructions between two samples of where the guest is; odd, lest it beat with loops. */
 const SAMPLE_SLICE = 10_007;
+/** Between two where all that was seen lately is translated. */
+const SAMPLE_SLICE_MAX = 160_112;
 
 const BUDGET: RunExit = { kind: 'budget' };
 const HALT: RunExit = { kind: 'halted' };
 
 export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly state: CPUState;
+  readonly interceptsWrites = true;
   readonly processor: Processor;
   readonly cache: CodeCache;
   readonly translator: Translator;
@@ -80,6 +84,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly #filledRows = new Uint32Array(CODE_ROW_COUNT);
   #filledCount = 0;
   #instructionCount = 0;
+  /** Instructions to the next sample, and between two. */
+  #untilSample = SAMPLE_SLICE;
+  #sampleSlice = SAMPLE_SLICE;
   #isStopRequested = false;
   isNMIPending = false;
   #isRunning = false;
@@ -128,7 +135,12 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       cache: this.cache,
       codePages: memory.codePages,
       interpreter: options.interpreter,
-      table,
+      entries: new UnitEntries({
+        table,
+        buffer: memory.buffer,
+        firstIndex: options.interpreter.handlerCount,
+        numbersOffset: memory.reservedOffset + CODE_CACHE_BYTES,
+      }),
       imports: { env, engine },
     });
     this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, ISOLATED_RECORDS >> 2);
@@ -222,16 +234,23 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       const isStepping = shadow !== 0 || debug.needsStepping;
       if (debug.needsStepping && !debug.beforeInstruction(this.#linearEip())) continue;
       state.u32[INTERRUPT_SHADOW >> 2] = 0;
-      const slice = isStepping ? 1 : Math.min(left, this.isTranslating ? SAMPLE_SLICE : left);
+      const slice = isStepping ? 1 : Math.min(left, this.#untilSample);
       state.i32[FUEL_HELD >> 2] = 0;
       if (this.isTranslatingEagerly) this.#translateHere();
       this.#run(slice);
       const used = slice - state.i32[FUEL >> 2]!;
       left -= used;
       this.#instructionCount += used;
-      if (used === slice && this.isTranslating && !isStepping) this.translator.sample();
+      this.#untilSample -= used;
+      if (this.#untilSample <= 0) this.#sample();
       if ((state.u32[ATTENTION >> 2]! & ATTENTION_EXCEPTION) === 0) debug.afterInstruction();
     }
+  }
+
+  #sample(): void {
+    const isCold = this.isTranslating && !this.translator.sample(this.#sampleSlice);
+    this.#sampleSlice = isCold ? SAMPLE_SLICE : Math.min(this.#sampleSlice * 2, SAMPLE_SLICE_MAX);
+    this.#untilSample = this.#sampleSlice;
   }
 
   /** Delivers an NMI or an external interrupt if one waits and may come; leaves HLT for it. */

@@ -77,6 +77,9 @@ export class UnitFlags implements UnitFlagStore {
   #state: FlagState = WORDS;
   /** Depth of the instruction under way: what stands deeper may not run. */
   #depth = 0;
+  /** Values that outlive their instruction, and those of states that are past. */
+  #kept: readonly Value[] = [];
+  #past: Value[] = [];
 
   constructor(f: FunctionBuilder) {
     this.f = f;
@@ -96,16 +99,19 @@ export class UnitFlags implements UnitFlagStore {
   }
 
   enterBlock(form: FlagForm): void {
-    if (form === FLAGS_WORDS) this.#state = WORDS;
-    else if (form === FLAGS_ANY) this.#state = { form: 'found', isChanged: false };
-    else this.#state = { form: 'found', carry: this.#carry, isChanged: false };
+    this.#become(WORDS);
+    if (form === FLAGS_WORDS) return;
+    const carry = form === FLAGS_ANY ? {} : { carry: this.#carry };
+    this.#state = { form: 'found', ...carry, isChanged: false };
   }
 
   enterInstruction(changesInBranch: boolean): void {
     this.#depth = this.f.depth;
+    for (const value of this.#past) this.f.release(value);
+    this.#past = [];
     if (!changesInBranch) return;
     this.#putWords();
-    this.#state = WORDS;
+    this.#become(WORDS);
   }
 
   leaveTo(form: FlagForm): void {
@@ -151,7 +157,7 @@ export class UnitFlags implements UnitFlagStore {
 
   noteOperation(operation: FlagOperation): void {
     if (this.f.depth === this.#depth) {
-      this.#state = { form: 'operation', operation };
+      this.#become({ form: 'operation', operation });
       return;
     }
     if (this.#state.form !== 'words') unexpected('set in a branch');
@@ -165,8 +171,8 @@ export class UnitFlags implements UnitFlagStore {
     const state = this.#state;
     if (this.f.depth !== this.#depth || state.form === 'words') return false;
     const carry = this.f.let(cf);
-    if (state.form === 'found') this.#state = { form: 'found', carry, isChanged: true };
-    else this.#state = { form: 'operation', operation: { ...state.operation, carry } };
+    if (state.form === 'found') this.#become({ form: 'found', carry, isChanged: true });
+    else this.#become({ form: 'operation', operation: { ...state.operation, carry } });
     return true;
   }
 
@@ -196,7 +202,7 @@ export class UnitFlags implements UnitFlagStore {
     f.set(this.#result, result);
     f.set(this.#aux, pinned);
     f.set(this.#kind, i32(0));
-    this.#state = WORDS;
+    this.#become(WORDS);
   }
 
   storeResult(value: Value): void {
@@ -205,6 +211,14 @@ export class UnitFlags implements UnitFlagStore {
 
   storeAux(value: Value): void {
     this.storeWords(this.loadResult(), value);
+  }
+
+  #become(state: FlagState): void {
+    this.#state = state;
+    const values = valuesOf(state);
+    for (const value of values) this.f.keep(value);
+    this.#past.push(...this.#kept.filter((value) => !values.includes(value)));
+    this.#kept = values;
   }
 
   /** Sets the locals from what is known, in whichever form is the cheaper. */
@@ -245,6 +259,14 @@ export class UnitFlags implements UnitFlagStore {
     f.set(this.#aux, auxOf(state.operation));
     f.set(this.#kind, i32(0));
   }
+}
+
+/** The pinned values that a state refers to. */
+function valuesOf(state: FlagState): Value[] {
+  if (state.form === 'words') return [];
+  if (state.form === 'found') return state.carry ? [state.carry] : [];
+  const { a, b, r, carry, overflow } = state.operation;
+  return [a, b, r, carry, overflow].filter((value) => value !== undefined);
 }
 
 /** FLAG_RESULT of an operation. */

@@ -1,5 +1,5 @@
-// The body of a unit around its instructions: registers and flags in locals, the blocks and the
-// ways between them, and the exits, where what changed is written back.
+// The body of a unit around its instructions: registers and flags in locals, the ways between
+// blocks, and the exits, where what changed is written back.
 
 import {
   EIP,
@@ -22,8 +22,9 @@ import {
 import type { CallTargets } from './engine-site.ts';
 import { RECORD_BYTES, RECORD_HANDLER } from './record.ts';
 import { loadState, storeState } from './state-access.ts';
-import { FLAGS_ANY, type FlagForm, type UnitFlagStore } from './unit-flags.ts';
-import type { UnitInstruction } from './unit-region.ts';
+import type { FlagForm, UnitFlagStore } from './unit-flags.ts';
+import { UnitFlow } from './unit-flow.ts';
+import { pageOf, type UnitBlock, type UnitInstruction, type UnitRegion } from './unit-region.ts';
 
 const REGISTER_COUNT = 8;
 
@@ -31,10 +32,10 @@ const REGISTER_COUNT = 8;
 export interface UnitTargets extends CallTargets {
   /** (eip, fuel): the interpreter's jump. */
   readonly jump: FunctionReference;
-  readonly handlerType: {
-    readonly index: number;
-    readonly signature: FunctionReference['signature'];
-  };
+  /** Byte address of the numbers of entries, u16 by function table index. */
+  readonly entryNumbers: number;
+  /** (handler, record, fuel): calls a handler. */
+  readonly dispatch: FunctionReference;
 }
 
 export class UnitFrame {
@@ -45,30 +46,34 @@ export class UnitFrame {
   readonly fuel: Local;
   /** 1 once something wants attention: the instruction under way is the last. */
   readonly pending: Local;
+  /** EIP of the start of the root page. */
+  readonly base: Local;
   /** Where `finish` inside an instruction leads. */
   instructionEnd: Label | undefined;
-  readonly #block: Local;
+  readonly #region: UnitRegion;
+  /** Block indexes by the offset of their start. */
+  readonly #indexes: ReadonlyMap<number, number>;
+  readonly #enter: Local;
   readonly #registers: readonly Local[];
   readonly #written = new Set<number>();
   /** By block: the form of the flags that it wants. */
   readonly #flagForms: readonly FlagForm[];
   readonly #exitAt: Local;
   readonly #exitHandler: Local;
-  /** Block numbers by the offset of their start. */
-  readonly #numbers: ReadonlyMap<number, number>;
-  readonly #labels: (Label | undefined)[] = [];
+  #flow: UnitFlow | undefined;
   /** The block being emitted. */
-  #current = 0;
-  #top: Label | undefined;
-  #exitStateLabel: Label | undefined;
-  #exitInterpretLabel: Label | undefined;
+  #block: UnitBlock;
+  #exitLabel: Label | undefined;
   #exitJumpLabel: Label | undefined;
 
-  /** @param starts offsets of the blocks, ascending; parameters of `f`: block number, fuel */
+  /**
+   * @param f a handler: of record and fuel
+   * @param flagForms the form of the flags that each block of the region wants
+   */
   constructor(
     f: FunctionBuilder,
     targets: UnitTargets,
-    starts: readonly number[],
+    region: UnitRegion,
     flags: UnitFlagStore,
     flagForms: readonly FlagForm[],
   ) {
@@ -76,17 +81,16 @@ export class UnitFrame {
     this.flags = flags;
     this.#flagForms = flagForms;
     this.targets = targets;
-    this.#numbers = new Map(starts.map((start, number) => [start, number]));
-    this.#block = f.param(0);
-    this.fuel = f.param(1);
+    this.#region = region;
+    this.#block = region.blocks[0]!;
+    this.#indexes = new Map(region.blocks.map(({ start }, index) => [start, index]));
+    this.#enter = f.local('i32');
+    this.fuel = f.local('i32');
+    this.base = f.local('i32');
     this.pending = f.local('i32');
     this.#exitAt = f.local('i32');
     this.#exitHandler = f.local('i32');
     this.#registers = Array.from({ length: REGISTER_COUNT }, () => f.local('i32'));
-    for (const [number, register] of this.#registers.entries()) {
-      f.set(register, loadState(GPR + number * GPR_BYTES));
-    }
-    flags.loadAll();
   }
 
   register(number: number): Value {
@@ -98,34 +102,31 @@ export class UnitFrame {
     this.f.set(this.#registers[number]!, value);
   }
 
+  /** Offsets behind calls in the unit that the current block may return to. */
+  get returnsTo(): readonly number[] {
+    return this.#block.returnsTo;
+  }
+
   /** Emits all blocks, each by `emitBlock`, and then the exits. */
-  build(blockCount: number, emitBlock: (number: number) => void): void {
+  build(emitBlock: (block: UnitBlock) => void): void {
     const { f } = this;
+    this.#emitEntry();
+    const flow = new UnitFlow(f, this.#region.structure, this.#enter, (index) => {
+      this.#block = this.#region.blocks[index]!;
+      this.flags.enterBlock(this.#flagForms[index]!);
+      emitBlock(this.#block);
+    });
+    this.#flow = flow;
     f.block((exitJump) => {
       this.#exitJumpLabel = exitJump;
-      f.block((exitInterpret) => {
-        this.#exitInterpretLabel = exitInterpret;
-        f.block((exitState) => {
-          this.#exitStateLabel = exitState;
-          f.loop((top) => {
-            this.#top = top;
-            this.#openBlocks(blockCount - 1, blockCount, emitBlock);
-          });
-          f.unreachable();
-        });
-        this.#writeBack();
-        storeState(f, EIP, loadState(PAGE_EIP).add(this.#exitAt));
-        storeState(f, FUEL, this.fuel.add(loadState(FUEL_HELD)));
-        f.return();
+      f.block((exit) => {
+        this.#exitLabel = exit;
+        flow.emit();
       });
-      this.#emitExitInterpret();
+      this.#emitExit();
     });
     this.#writeBack();
-    f.if(this.pending, () => {
-      storeState(f, EIP, this.#exitAt);
-      storeState(f, FUEL, this.fuel.add(loadState(FUEL_HELD)));
-      f.return();
-    });
+    f.if(this.pending, () => this.#stopAt(this.#exitAt));
     f.returnCall(this.targets.jump, this.#exitAt, this.fuel);
   }
 
@@ -135,33 +136,24 @@ export class UnitFrame {
     this.f.set(this.fuel, this.fuel.sub(count));
   }
 
+  hasBlock(offset: number): boolean {
+    return this.#indexes.has(offset);
+  }
+
   /** Goes to the block at an offset, or leaves the unit for it; the fuel is up to date. */
   goTo(offset: number): void {
-    const number = this.#numbers.get(offset);
-    if (number === undefined) {
+    const index = this.#indexes.get(offset);
+    if (index !== undefined) {
+      this.flags.leaveTo(this.#flagForms[index]!);
+      this.#flow!.goTo(index);
+    } else if (pageOf(offset) === pageOf(this.#block.instructions.at(-1)!.offset)) {
       this.flags.leave();
       this.f.set(this.#exitAt, i32(offset));
       this.f.set(this.#exitHandler, i32(0));
-      this.f.br(this.#exitInterpretLabel!);
-      return;
-    }
-    this.flags.leaveTo(this.#flagForms[number]!);
-    if (number > this.#current) {
-      this.f.br(this.#labels[number]!);
+      this.f.br(this.#exitLabel!);
     } else {
-      this.f.set(this.#block, i32(number));
-      this.f.br(this.#top!);
+      this.exitJump(this.base.add(offset));
     }
-  }
-
-  /** The block at the offset comes right behind: it is reached by going on. */
-  fallTo(offset: number): void {
-    this.flags.leaveTo(this.#flagForms[this.#numbers.get(offset)!]!);
-  }
-
-  /** Whether the block at an offset comes right behind the one being emitted. */
-  isNext(offset: number): boolean {
-    return this.#numbers.get(offset) === this.#current + 1;
   }
 
   /** Returns to the run loop with EIP at `offset`; gives back the fuel of `left` instructions. */
@@ -169,7 +161,8 @@ export class UnitFrame {
     this.flags.leaveRarely();
     this.f.set(this.#exitAt, i32(offset));
     this.f.set(this.fuel, this.fuel.add(left));
-    this.f.br(this.#exitStateLabel!);
+    this.f.set(this.pending, i32(1));
+    this.f.br(this.#exitLabel!);
   }
 
   /** Lets the interpreter run `instruction`, giving back the fuel of `left` instructions. */
@@ -178,7 +171,7 @@ export class UnitFrame {
     this.f.set(this.#exitAt, i32(instruction.offset));
     this.f.set(this.#exitHandler, i32(instruction.handler));
     this.f.set(this.fuel, this.fuel.add(left));
-    this.f.br(this.#exitInterpretLabel!);
+    this.f.br(this.#exitLabel!);
   }
 
   /** Continues at an EIP anywhere. */
@@ -188,35 +181,36 @@ export class UnitFrame {
     this.f.br(this.#exitJumpLabel!);
   }
 
-  #openBlocks(number: number, count: number, emitBlock: (number: number) => void): void {
+  #emitEntry(): void {
     const { f } = this;
-    if (number < 0) {
-      const labels = this.#labels.slice(0, count) as Label[];
-      f.brTable(this.#block, labels.slice(0, -1), labels.at(-1)!);
-      return;
+    // Which entry's record it is stands beside its table index.
+    const handler = load('i32_16u', f.param(0), RECORD_HANDLER);
+    f.set(this.#enter, load('i32_16u', handler.shl(1), this.targets.entryNumbers));
+    f.set(this.fuel, f.param(1).add(1));
+    f.set(this.base, loadState(PAGE_EIP));
+    for (const [number, register] of this.#registers.entries()) {
+      f.set(register, loadState(GPR + number * GPR_BYTES));
     }
-    f.block((label) => {
-      this.#labels[number] = label;
-      this.#openBlocks(number - 1, count, emitBlock);
-    });
-    this.#current = number;
-    this.flags.enterBlock(this.#flagForms[number] ?? FLAGS_ANY);
-    emitBlock(number);
+    this.flags.loadAll();
   }
 
-  #emitExitInterpret(): void {
+  /** To the run loop, or to the interpreter. */
+  #emitExit(): void {
     const { f } = this;
     this.#writeBack();
-    f.if(this.fuel.eqz(), () => {
-      storeState(f, EIP, loadState(PAGE_EIP).add(this.#exitAt));
-      storeState(f, FUEL, loadState(FUEL_HELD));
-      f.return();
-    });
+    f.if(this.pending.or(this.fuel.eqz()), () => this.#stopAt(this.base.add(this.#exitAt)));
     const record = f.let(loadState(PAGE_RECORDS).add(this.#exitAt.mul(RECORD_BYTES)));
     f.if(this.#exitHandler.eqz(), () =>
       f.set(this.#exitHandler, load('i32_16u', record, RECORD_HANDLER)),
     );
-    f.returnCallIndirect(this.targets.handlerType, this.#exitHandler, record, this.fuel.sub(1));
+    f.returnCall(this.targets.dispatch, this.#exitHandler, record, this.fuel.sub(1));
+  }
+
+  #stopAt(eip: Value): void {
+    const { f } = this;
+    storeState(f, EIP, eip);
+    storeState(f, FUEL, this.fuel.add(loadState(FUEL_HELD)));
+    f.return();
   }
 
   /** Registers that some instruction of the unit writes, and the flags. */

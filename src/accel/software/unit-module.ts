@@ -1,5 +1,5 @@
-// Makes a unit's WebAssembly module from its region: one function for the blocks, and a stub for
-// each entry, with the signature of a handler, that enters at its block.
+// Makes the WebAssembly module of units from their regions: one function for each, with the signature
+// of a handler, that begins at the entry whose number UnitEntries has.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
@@ -16,7 +16,9 @@ import { type FlagEffect, FlagWitness, flagEffectOf, flagNeeds } from './unit-fl
 import { FLAGS_ANY, type FlagForm, UnitFlags } from './unit-flags.ts';
 import { UnitFrame, type UnitTargets } from './unit-frame.ts';
 import {
-  pageTarget,
+  branchTarget,
+  graphOf,
+  makeRegion,
   type UnitBlock,
   type UnitInstruction,
   type UnitRegion,
@@ -24,17 +26,18 @@ import {
 import { Deferred, UnitSite } from './unit-site.ts';
 
 const I = 'i32' as const;
+const HANDLER: Signature = { params: [I, I], results: [] };
 
-function importTargets(module: ModuleBuilder): UnitTargets {
+function importTargets(module: ModuleBuilder, entryNumbers: number): UnitTargets {
   const known = new Map<string, FunctionReference>();
-  const handlerType = module.type({ params: [I, I], results: [] });
   return {
-    // Each import costs time when the unit is instantiated: only what it uses.
+    entryNumbers,
+    // Each import costs time when the module is instantiated: only what its units use.
     slow: new Proxy({} as UnitTargets['slow'], {
       get: (_, name: keyof SlowPaths) => imported(`slow ${name}`, SLOW_SIGNATURES[name]),
     }),
-    jump: imported('jump', handlerType.signature),
-    handlerType,
+    jump: imported('jump', HANDLER),
+    dispatch: imported('dispatch', { params: [I, I, I], results: [] }),
     shared(piece: SharedFunction): FunctionReference {
       const results = piece.result ? [piece.result] : [];
       return imported(`shared ${piece.name}`, { params: piece.params, results });
@@ -51,79 +54,79 @@ function importTargets(module: ModuleBuilder): UnitTargets {
   }
 }
 
-/** The module's bytes; it exports `e0`, `e1` … for the starts of the region's blocks. */
-export function buildUnit(region: UnitRegion): Uint8Array {
+/**
+ * The bytes of a module of several units; it exports `u0`, `u1` … with the signature of a handler.
+ * @param entryNumbers where a unit finds the number of the entry that it was called for (UnitEntries)
+ */
+export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number): Uint8Array {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 1);
-  module.importTable('env', 'table', 1);
-  const targets = importTargets(module);
-  const f = new FunctionBuilder({ params: [I, I], results: [] });
-  const { blocks } = region;
-  const starts = blocks.map(({ start }) => start);
-  const frame = new UnitFrame(f, targets, starts, new UnitFlags(f), flagFormsOf(blocks));
-  frame.build(blocks.length, (number) => emitBlock(frame, blocks[number]!));
-  const body = module.append('unit', f);
-  for (const [index, start] of starts.entries()) {
-    const stub = module.function(`entry ${start}`, targets.handlerType.signature, (s) =>
-      s.returnCall(body, i32(index), s.param(1).add(1)),
-    );
-    module.exportFunction(`e${index}`, stub);
+  const targets = importTargets(module, entryNumbers);
+  // Bodies first: what they call becomes an import, and imports come before functions.
+  const bodies = regions.map((region) => buildBody(region, targets));
+  for (const [index, body] of bodies.entries()) {
+    const { blocks } = regions[index]!;
+    const name = `unit ${index} at ${blocks[0]!.start.toString(16)}`;
+    module.exportFunction(`u${index}`, module.append(name, body));
   }
   return module.toBytes();
 }
 
+function buildBody(region: UnitRegion, targets: UnitTargets): FunctionBuilder {
+  const f = new FunctionBuilder(HANDLER);
+  const frame = new UnitFrame(f, targets, region, new UnitFlags(f), flagFormsOf(region));
+  frame.build((block) => emitBlock(frame, block));
+  return f;
+}
+
 function emitBlock(frame: UnitFrame, block: UnitBlock): void {
-  const { instructions, isDeferred, fallsTo } = block;
+  const { instructions, isDeferred, fallsThrough } = block;
   const count = instructions.length - (isDeferred ? 1 : 0);
   if (count > 0) frame.beginBlock(instructions[0]!, count);
   for (let index = 0; index < count; index++) {
     emitInstruction(frame, instructions[index]!, count - index);
   }
   const last = instructions.at(-1)!;
-  // A row that ends blocks may still fall through (INTO).
-  const next = fallsTo >= 0 ? fallsTo : last.next;
   if (isDeferred) frame.exitInterpret(last, 0);
-  else if (fallsTo < 0 || !frame.isNext(next)) frame.goTo(next);
-  else frame.fallTo(next);
+  else if (fallsThrough) frame.goTo(last.next);
+  else frame.f.unreachable();
 }
 
 /** The form of the flags that each block wants at its start. */
-function flagFormsOf(blocks: readonly UnitBlock[]): FlagForm[] {
-  const numbers = new Map(blocks.map(({ start }, number) => [start, number]));
+function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
+  const { successors } = graphOf(blocks, entries);
+  const starts = new Set(blocks.map(({ start }) => start));
   return flagNeeds(
-    blocks.map(({ instructions, isDeferred, fallsTo }) => {
-      const run = isDeferred ? instructions.slice(0, -1) : instructions;
+    blocks.map(({ instructions, isDeferred, fallsThrough, returnsTo }, index) => {
       const last = instructions.at(-1)!;
-      const target = pageTarget(last);
-      const ways = isDeferred ? [] : [target, fallsTo].filter((offset) => offset >= 0);
-      const known = ways.map((offset) => numbers.get(offset));
+      const target = branchTarget(last);
+      const ways = [target, fallsThrough ? last.next : undefined].filter(
+        (way) => way !== undefined,
+      );
+      const staysInUnit =
+        isDeferred ||
+        returnsTo.length > 0 ||
+        (ways.length > 0 && ways.every((way) => starts.has(way)));
       return {
-        effects: run.map((instruction) => flagEffectOf(instruction, witness)),
-        successors: known.filter((number) => number !== undefined),
-        doesLeave: !isDeferred && (known.length === 0 || known.includes(undefined)),
+        effects: instructions
+          .slice(0, isDeferred ? -1 : undefined)
+          .map((instruction) => flagEffectOf(instruction, witness)),
+        successors: successors[index]!,
+        doesLeave: !staysInUnit,
       };
     }),
   );
 }
 
-/** Emits the instruction to see what it does to the flags. */
-function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagEffect {
-  const f = new FunctionBuilder({ params: [I, I], results: [] });
-  const flags = new FlagWitness(f);
-  const targets = importTargets(new ModuleBuilder());
-  const frame = new UnitFrame(f, targets, [instruction.offset], flags, [FLAGS_ANY]);
-  const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
-  frame.build(1, () => emitRow(frame, instruction, 1, immediate));
-  return flags.effect();
-}
-
 function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: number): void {
   const { f } = frame;
   const { changesInBranch } = flagEffectOf(instruction, witness);
-  const site = emitRow(frame, instruction, left, i32(instruction.immediate), changesInBranch);
-  if (site.hasSlowPath) {
-    f.if(frame.pending, () => frame.exitTo(instruction.next, left - 1));
-  }
+  f.recycling(() => {
+    const site = emitRow(frame, instruction, left, i32(instruction.immediate), changesInBranch);
+    if (site.hasSlowPath) {
+      f.if(frame.pending, () => frame.exitTo(instruction.next, left - 1));
+    }
+  });
 }
 
 function emitRow(
@@ -131,12 +134,11 @@ function emitRow(
   instruction: UnitInstruction,
   left: number,
   immediate: Value,
-  changesInBranch = false,
+  changesInBranch: boolean,
 ): UnitSite {
   const { compiled, variant } = instruction.meaning;
-  const { f } = frame;
   let site: UnitSite | undefined;
-  f.block((end) => {
+  frame.f.block((end) => {
     frame.instructionEnd = end;
     frame.flags.enterInstruction(changesInBranch);
     site = new UnitSite(frame, instruction, left, immediate);
@@ -148,15 +150,32 @@ function emitRow(
 
 /** Whether the row can only be run by the interpreter: found by trying. */
 export function mustDefer(instruction: UnitInstruction): boolean {
-  const module = new ModuleBuilder();
-  const targets = importTargets(module);
-  const f = new FunctionBuilder({ params: [I, I], results: [] });
-  const frame = new UnitFrame(f, targets, [instruction.offset], new FlagWitness(f), [FLAGS_ANY]);
   try {
-    frame.build(1, () => void emitRow(frame, instruction, 1, i32(instruction.immediate)));
+    witness(instruction, true);
     return false;
   } catch (error) {
     if (error instanceof Deferred) return true;
     throw error;
   }
+}
+
+/** Emits the instruction to see what it does to the flags. */
+function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagEffect {
+  const block: UnitBlock = {
+    start: instruction.offset,
+    instructions: [instruction],
+    isDeferred: false,
+    fallsThrough: true,
+    returnsTo: [],
+  };
+  const f = new FunctionBuilder(HANDLER);
+  const flags = new FlagWitness(f);
+  const targets = importTargets(new ModuleBuilder(), 0);
+  const frame = new UnitFrame(f, targets, makeRegion([block], [0]), flags, [FLAGS_ANY]);
+  const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
+  frame.build(() => {
+    emitRow(frame, instruction, 1, immediate, false);
+    f.unreachable();
+  });
+  return flags.effect();
 }

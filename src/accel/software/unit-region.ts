@@ -1,16 +1,20 @@
-// Which instructions of a page become one translated unit: the blocks that can be reached from its
-// entries without leaving the page, read from the page's decoded records.
+// Which instructions become one translated unit: the blocks that can be reached from where hot code
+// was seen, nearest first, read from decoded records; how control goes between them, and where the
+// unit can be entered.
 
 import type { HandlerMeaning } from './interpreter-module.ts';
 import { KIND_PAGE_BRANCH } from './record.ts';
+import { type ControlGraph, type Structure, structureOf } from './unit-structure.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
 const INSTRUCTIONS_MAX = 64;
-const PAGE_BYTES = 4096;
+/** A RET that more calls lead to compares with so many return addresses. */
+const RETURNS_MAX = 4;
+const PAGE_BITS = 12;
 
-/** One instruction of the page, as its record says. */
+/** One instruction, as its record says. Offsets count from the start of the unit's root page. */
 export interface UnitInstruction {
-  /** Offset within the page, and of the instruction behind it. */
+  /** Offset of the instruction, and of the one behind it. */
   readonly offset: number;
   readonly next: number;
   /** Function table index of the interpreter's handler. */
@@ -31,106 +35,176 @@ export interface UnitBlock {
   readonly instructions: readonly UnitInstruction[];
   /** The last instruction is left to the interpreter. */
   readonly isDeferred: boolean;
-  /** Offset that the block falls through to, or -1 if it ends with a jump or a deferral. */
-  readonly fallsTo: number;
+  /** Whether control may reach what lies behind the last instruction. */
+  readonly fallsThrough: boolean;
+  /** Of a RET: offsets behind calls in the unit that lead to it, the likeliest first. */
+  readonly returnsTo: readonly number[];
 }
 
-/** What the region finder asks of its page. */
-export interface PageReader {
-  /**
-   * The instruction at an offset, decoded if need be; undefined where there is none to translate.
-   */
+export interface UnitRegion {
+  /** In order of their start. */
+  readonly blocks: readonly UnitBlock[];
+  /** Indexes of the blocks at which the unit can be entered, ascending. */
+  readonly entries: readonly number[];
+  readonly structure: Structure;
+}
+
+/** What the region finder asks of decoded code. */
+export interface CodeReader {
+  /** The instruction at an offset; undefined where there is none to translate. */
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;
 }
 
-export interface UnitRegion {
-  /** In order of their start; the unit can be entered at each. */
-  readonly blocks: readonly UnitBlock[];
+/** Number of the page of an offset, from the root page's, which is 0. */
+export function pageOf(offset: number): number {
+  return offset >> PAGE_BITS;
 }
 
-/** Target of a branch that stays in the page, as an offset; -1 for every other instruction. */
-export function pageTarget(instruction: UnitInstruction): number {
+/** Where a relative branch leads, as an offset; undefined for other instructions. */
+export function branchTarget(instruction: UnitInstruction): number | undefined {
   const { compiled, variant } = instruction.meaning;
-  const isBranch = compiled.kinds.some(({ place }) => place === 'J');
-  if (!isBranch || variant.kind !== KIND_PAGE_BRANCH) return -1;
-  return instruction.offset + (instruction.immediate >> 4);
+  if (!compiled.kinds.some(({ place }) => place === 'J')) return undefined;
+  if (variant.kind === KIND_PAGE_BRANCH) return instruction.offset + (instruction.immediate >> 4);
+  // With 16-bit operands the sum is cut, and where the root page lies is not known here.
+  return variant.operandSize === 4 ? instruction.next + instruction.immediate : undefined;
+}
+
+/** Whether control never goes on behind the instruction by itself. */
+function endsPath({ meaning }: UnitInstruction): boolean {
+  return ['JMP', 'CALL', 'RET'].includes(meaning.compiled.row.mnemonic);
+}
+
+function isCall({ meaning }: UnitInstruction): boolean {
+  return meaning.compiled.row.mnemonic === 'CALL';
 }
 
 /** @param root offset where hot code was seen: the walk starts there */
-export function findRegion(reader: PageReader, root: number): UnitRegion {
+export function findRegion(reader: CodeReader, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
   const leaders = new Set<number>();
-  const queue = [root];
-  while (queue.length > 0 && found.size < INSTRUCTIONS_MAX) {
-    const start = queue.shift()!;
-    leaders.add(start);
-    walk(start);
-  }
-  return { blocks: cutBlocks(found, leaders, reader) };
-
-  function visit(offset: number): void {
-    if (offset < 0 || offset >= PAGE_BYTES) return;
-    if (!leaders.has(offset)) {
-      leaders.add(offset);
-      queue.push(offset);
+  const entered = new Set<number>([root]);
+  // What is called comes after all of the caller.
+  const queues: number[][] = [[root]];
+  for (let depth = 0; depth < queues.length; depth++) {
+    const queue = queues[depth]!;
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      if (found.size >= INSTRUCTIONS_MAX) break;
+      walk(next, depth);
     }
   }
+  const blocks = cutBlocks(found, leaders, reader);
+  const entries = blocks.flatMap(({ start }, index) => (entered.has(start) ? [index] : []));
+  return makeRegion(blocks, entries);
 
-  function walk(start: number): void {
+  function visit(offset: number, depth: number): void {
+    if (leaders.has(offset)) return;
+    leaders.add(offset);
+    queues[depth] ??= [];
+    queues[depth].push(offset);
+  }
+
+  function walk(start: number, depth: number): void {
+    leaders.add(start);
     for (let offset = start; !found.has(offset) && found.size < INSTRUCTIONS_MAX; ) {
       const instruction = reader.instructionAt(offset);
       if (!instruction) return;
       found.set(offset, instruction);
+      const { next } = instruction;
+      const { options } = instruction.meaning.compiled.row;
       if (reader.isDeferred(instruction)) {
         // The interpreter comes back behind it, as behind a call that returns.
-        if (!instruction.meaning.compiled.row.options.endsBlock) visit(instruction.next);
+        if (options.endsBlock) return;
+        entered.add(next);
+        visit(next, depth);
         return;
       }
-      const { options, mnemonic } = instruction.meaning.compiled.row;
-      const target = pageTarget(instruction);
-      if (target >= 0) visit(target);
-      if (isConditional(instruction)) visit(instruction.next);
+      const target = branchTarget(instruction);
+      if (target !== undefined) {
+        visit(target, isCall(instruction) ? depth + 1 : depth);
+        // The tops of loops: whoever comes into one from outside soon is in the unit.
+        if (target <= offset || isCall(instruction)) entered.add(target);
+      }
       if (options.endsBlock) {
-        if (mnemonic === 'CALL') visit(instruction.next);
+        if (isCall(instruction)) entered.add(next);
+        if (!endsPath(instruction) || isCall(instruction)) visit(next, depth);
         return;
       }
-      offset = instruction.next;
-      if (offset >= PAGE_BYTES || leaders.has(offset)) return;
+      offset = next;
+      if (leaders.has(offset)) return;
     }
   }
-}
-
-/** A branch that may fall through. */
-function isConditional({ meaning }: UnitInstruction): boolean {
-  const { mnemonic } = meaning.compiled.row;
-  const isBranch = meaning.compiled.kinds.some(({ place }) => place === 'J');
-  return isBranch && mnemonic !== 'JMP' && mnemonic !== 'CALL';
 }
 
 function cutBlocks(
   found: ReadonlyMap<number, UnitInstruction>,
   leaders: ReadonlySet<number>,
-  reader: PageReader,
+  reader: CodeReader,
 ): UnitBlock[] {
   const blocks: UnitBlock[] = [];
   for (const start of [...leaders].sort((a, b) => a - b)) {
     const instructions: UnitInstruction[] = [];
     let isDeferred = false;
-    let fallsTo = start;
-    for (let at = found.get(start); at; at = found.get(fallsTo)) {
+    let fallsThrough = true;
+    for (let at = found.get(start); at; at = found.get(at.next)) {
       instructions.push(at);
-      fallsTo = at.next;
       isDeferred = reader.isDeferred(at);
-      const endsHere = at.meaning.compiled.row.options.endsBlock && !isConditional(at);
-      if (isDeferred || endsHere) {
-        fallsTo = -1;
-        break;
-      }
-      if (isConditional(at) || leaders.has(fallsTo)) break;
+      fallsThrough = !isDeferred && !endsPath(at);
+      if (isDeferred || at.meaning.compiled.row.options.endsBlock || leaders.has(at.next)) break;
     }
-    if (instructions.length > 0) blocks.push({ start, instructions, isDeferred, fallsTo });
+    if (instructions.length === 0) continue;
+    blocks.push({ start, instructions, isDeferred, fallsThrough, returnsTo: [] });
   }
-  return blocks;
+  return withReturns(blocks);
+}
+
+/** Follows each call of the unit to the RETs that it may come back by. */
+function withReturns(blocks: readonly UnitBlock[]): UnitBlock[] {
+  const indexes = new Map(blocks.map(({ start }, index) => [start, index]));
+  const returns = blocks.map((): number[] => []);
+  for (const { instructions, isDeferred } of blocks) {
+    const last = instructions.at(-1)!;
+    const callee = indexes.get(branchTarget(last) ?? Number.NaN);
+    if (isDeferred || !isCall(last) || callee === undefined || !indexes.has(last.next)) continue;
+    for (const block of bodyOf(callee)) returns[block]!.push(last.next);
+  }
+  return blocks.map((block, index) => {
+    const isReturn = block.instructions.at(-1)!.meaning.compiled.row.mnemonic === 'RET';
+    return isReturn ? { ...block, returnsTo: returns[index]!.slice(0, RETURNS_MAX) } : block;
+  });
+
+  /** Blocks that a function reaches, calls stepped over. */
+  function bodyOf(first: number): Set<number> {
+    const reached = new Set([first]);
+    for (const index of reached) {
+      const { instructions, isDeferred } = blocks[index]!;
+      const last = instructions.at(-1)!;
+      const target = isDeferred || isCall(last) ? undefined : branchTarget(last);
+      const isOpen = isDeferred || isCall(last) || !endsPath(last);
+      for (const offset of [target, isOpen ? last.next : undefined]) {
+        const next = indexes.get(offset ?? Number.NaN);
+        if (next !== undefined) reached.add(next);
+      }
+    }
+    return reached;
+  }
+}
+
+export function makeRegion(blocks: readonly UnitBlock[], entries: readonly number[]): UnitRegion {
+  return { blocks, entries, structure: structureOf(graphOf(blocks, entries)) };
+}
+
+/** The ways between blocks that do not leave the unit. */
+export function graphOf(blocks: readonly UnitBlock[], entries: readonly number[]): ControlGraph {
+  const indexes = new Map(blocks.map(({ start }, index) => [start, index]));
+  const successors = blocks.map(({ instructions, isDeferred, fallsThrough, returnsTo }) => {
+    const last = instructions.at(-1)!;
+    const target = isDeferred ? undefined : branchTarget(last);
+    const next = fallsThrough ? last.next : undefined;
+    const offsets = [target, next, ...returnsTo].filter((offset) => offset !== undefined);
+    const known = offsets.flatMap((offset) => indexes.get(offset) ?? []);
+    return [...new Set(known)];
+  });
+  return { successors, entries };
 }

@@ -2,12 +2,12 @@
 // locals, and what is rare bails out: the interpreter runs the instruction anew.
 
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
-import { ATTENTION, ATTENTION_EXCEPTION, PAGE_EIP, ZERO_REGISTER } from '../../cpu/state-layout.ts';
+import { ATTENTION, ATTENTION_EXCEPTION, ZERO_REGISTER } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Value } from '../../wasm/index.ts';
 import type { CallTargets, EngineSite, InstructionFields } from './engine-site.ts';
 import { loadState } from './state-access.ts';
 import type { UnitFrame } from './unit-frame.ts';
-import { pageTarget, type UnitInstruction } from './unit-region.ts';
+import { branchTarget, type UnitInstruction } from './unit-region.ts';
 
 /** The instruction cannot be translated as it always needs TypeScript or the interpreter. */
 export class Deferred extends Error {
@@ -86,19 +86,32 @@ export class UnitSite implements EngineSite {
   }
 
   currentEip(): Value {
-    return loadState(PAGE_EIP).add(this.#instruction.offset);
+    return this.#frame.base.add(this.#instruction.offset);
   }
 
   nextEip(): Value {
-    return loadState(PAGE_EIP).add(this.#instruction.next);
+    return this.#frame.base.add(this.#instruction.next);
   }
 
   jump(eip: Value): void {
-    this.#frame.exitJump(eip);
+    const frame = this.#frame;
+    const { returnsTo } = frame;
+    if (returnsTo.length > 0 && this.hasSlowPath) {
+      this.f.if(frame.pending, () => frame.exitJump(eip));
+    }
+    for (const offset of returnsTo) {
+      this.f.if(eip.eq(frame.base.add(offset)), () => frame.goTo(offset));
+    }
+    frame.exitJump(eip);
   }
 
-  branchInPage(): void {
-    const target = pageTarget(this.#instruction);
+  isNear(): boolean {
+    const target = branchTarget(this.#instruction);
+    return target !== undefined && this.#frame.hasBlock(target);
+  }
+
+  branchNear(): void {
+    const target = branchTarget(this.#instruction)!;
     if (this.hasSlowPath) this.f.if(this.#frame.pending, () => this.#frame.exitTo(target, 0));
     this.#frame.goTo(target);
   }

@@ -1,9 +1,14 @@
 // Frames as files: PNG, or PPM as QEMU's screendump writes it. Netpbm's "ppm" manual page: P6.
 
 import { writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { extname } from 'node:path';
-import { encode } from 'fast-png';
 import type { Frame } from '../../machine/screen.ts';
+
+/** Loaded when a picture is wanted: it would be a tenth of each start. */
+function loadPNG(): typeof import('fast-png') {
+  return createRequire(import.meta.url)('fast-png');
+}
 
 function encodePPM({ width, height, rgba }: Frame): Uint8Array {
   const head = Buffer.from(`P6\n${width} ${height}\n255\n`, 'latin1');
@@ -24,7 +29,7 @@ function encodePNG({ width, height, rgba }: Frame): Uint8Array {
     data[to++] = rgba[from + 1]!;
     data[to++] = rgba[from + 2]!;
   }
-  return encode({ width, height, data, channels: 3, depth: 8 });
+  return loadPNG().encode({ width, height, data, channels: 3, depth: 8 });
 }
 
 /**

@@ -7,7 +7,15 @@
 
 import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
-import { checkDigest, checkDigestSync, digestOf } from '../../snapshot/digest.ts';
+import {
+  blobsOfAttachment,
+  decodeAttachment,
+  findAttachment,
+  soundAttachments,
+  withAttachment,
+  withoutOrphans,
+} from '../../snapshot/attachment.ts';
+import { checkDigest, checkDigestSync, type Digest, digestOf } from '../../snapshot/digest.ts';
 import { BLOB_BYTES_MAX, MANIFEST_BYTES_MAX, TAGS_MAX } from '../../snapshot/limits.ts';
 import { type Descriptor, MANIFEST_TYPE, namedBlobs } from '../../snapshot/manifest.ts';
 import { reachableBlobs } from '../../snapshot/reachable.ts';
@@ -153,6 +161,10 @@ export class DirectoryStore implements SnapshotStore {
     return found.manifest;
   }
 
+  async attachmentOf(subject: Digest, artifactType: string): Promise<Descriptor | undefined> {
+    return findAttachment((await this.#readIndex()).untagged, subject, artifactType);
+  }
+
   async openWriter(): Promise<SnapshotStoreWriter> {
     const holder = await ownHolder();
     const lease = this.#files.at(WRITERS_FOLDER, holder.id);
@@ -163,6 +175,7 @@ export class DirectoryStore implements SnapshotStore {
     return {
       putBlob: (key, content, options) => this.#putBlob(key, content, options ?? {}, holder.id),
       putManifest: (tag, bytes) => this.#putManifest(tag, bytes, holder.id),
+      putAttachment: (bytes) => this.#putAttachment(bytes, holder.id),
       close: () => this.#files.remove(lease).catch(() => {}),
     };
   }
@@ -176,11 +189,16 @@ export class DirectoryStore implements SnapshotStore {
   }
 
   async gc(options: { readonly isDryRun?: boolean } = {}): Promise<GCReport> {
-    return this.#locked('collect garbage in', async () => {
+    return this.#locked('collect garbage in', async (lock) => {
       await this.#checkNoWriters();
-      const { entries, untagged } = await this.#readIndex();
+      const index = await this.#readIndex();
+      const { entries } = index;
+      const untagged = await soundAttachments(this, withoutLoose(index).untagged);
       const tags = [...entries, ...untagged.map((manifest) => ({ tag: '(untagged)', manifest }))];
       const reached = await reachableBlobs(this, tags);
+      // Not written otherwise: what frees a full disk should need no room.
+      if (untagged.length < index.untagged.length && options.isDryRun !== true)
+        await this.#replaceIndex({ entries, untagged }, lock, 'gc');
       const keep = new Set([...reached.keys()].map((digest) => digest.slice('sha256:'.length)));
       const report = { keptCount: 0, keptBytes: 0, removedCount: 0, removedBytes: 0 };
       const remove = async (folder: string, name: string): Promise<void> => {
@@ -272,6 +290,24 @@ export class DirectoryStore implements SnapshotStore {
     return manifest;
   }
 
+  async #putAttachment(bytes: Uint8Array, owner: string): Promise<Descriptor | undefined> {
+    const digest = await digestOf(NODE_PLATFORM, bytes);
+    const attachment = decodeAttachment(bytes, digest);
+    const manifest: Descriptor = { mediaType: MANIFEST_TYPE, digest, size: bytes.length };
+    await this.#putBlob(manifest, bytes, { isHashed: true }, owner);
+    let isKept = false;
+    await this.#changeIndex(owner, async (index) => {
+      const missing = await this.firstMissing([...blobsOfAttachment(attachment), manifest]);
+      if (missing !== undefined) throw missingBlob(missing.digest, digest);
+      await this.#files.syncFolder(BLOBS_FOLDER);
+      const untagged = withAttachment(index.untagged, manifest, attachment);
+      const changed = withoutLoose({ ...index, untagged });
+      isKept = changed.untagged.some((one) => one.digest === digest);
+      return changed;
+    });
+    return isKept ? manifest : undefined;
+  }
+
   async #readIndex(): Promise<StoreIndex> {
     const path = this.#files.at('index.json');
     const bytes = await this.#files.read(path, STORE_INDEX_BYTES_MAX);
@@ -286,15 +322,19 @@ export class DirectoryStore implements SnapshotStore {
     owner: string,
     change: (index: StoreIndex) => StoreIndex | Promise<StoreIndex>,
   ): Promise<void> {
-    const path = this.#files.at('index.json');
     await this.#locked('change tags in', async (lock) => {
-      const bytes = encodeIndex(await change(await this.#readIndex()));
-      if (bytes.length > STORE_INDEX_BYTES_MAX)
-        throw new SnapshotError('TOO_LARGE', `Cannot write "${path}" as it would be too large`);
-      if (!(await lock.isHeld()))
-        throw new SnapshotError('BUSY', `Cannot change tags in "${this.path}": the lock was taken`);
-      await this.#files.replace(path, bytes, '.', owner);
+      await this.#replaceIndex(withoutLoose(await change(await this.#readIndex())), lock, owner);
     });
+  }
+
+  async #replaceIndex(index: StoreIndex, lock: ProcessLock, owner: string): Promise<void> {
+    const path = this.#files.at('index.json');
+    const bytes = encodeIndex(index);
+    if (bytes.length > STORE_INDEX_BYTES_MAX)
+      throw new SnapshotError('TOO_LARGE', `Cannot write "${path}" as it would be too large`);
+    if (!(await lock.isHeld()))
+      throw new SnapshotError('BUSY', `Cannot change tags in "${this.path}": the lock was taken`);
+    await this.#files.replace(path, bytes, '.', owner);
   }
 
   async #locked<T>(action: string, work: (lock: ProcessLock) => Promise<T>): Promise<T> {
@@ -344,6 +384,12 @@ export class DirectoryStore implements SnapshotStore {
       throw hostError('list', folder, error);
     }
   }
+}
+
+/** An index without attachments of snapshots that are gone. */
+function withoutLoose({ entries, untagged }: StoreIndex): StoreIndex {
+  const tagged = entries.map(({ manifest }) => manifest);
+  return { entries, untagged: withoutOrphans(tagged, untagged) };
 }
 
 function wrongBlobSize({ digest, size }: BlobKey, found: number): SnapshotError {

@@ -1,13 +1,9 @@
-// Snapshots as `quire run` and its monitor use them: a folder that is opened
-// when it is first needed.
+// Snapshots as `quire run` and its monitor use them: a folder that is opened, by code that is
+// loaded, when it is first needed.
 
 import { performance } from 'node:perf_hooks';
 import type { Machine } from '../../machine/machine.ts';
-import { MachineSnapshots } from '../../snapshot/machine-snapshots.ts';
-import { decodeManifest } from '../../snapshot/manifest.ts';
-import { SnapshotReader } from '../../snapshot/snapshot-reader.ts';
-import { DirectoryStore } from './directory-store.ts';
-import { NODE_PLATFORM, ZSTD } from './node-platform.ts';
+import type { MachineSnapshots } from '../../snapshot/machine-snapshots.ts';
 
 /** How far work is, 0 to 1. */
 export type OnFraction = (part: number) => void;
@@ -16,6 +12,9 @@ const MIB = 2 ** 20;
 
 /** What `quire run` needs of a snapshot before there is a machine. */
 export async function memoryBytesOf(folder: string, tag: string): Promise<number> {
+  const { SnapshotReader } = await import('../../snapshot/snapshot-reader.ts');
+  const { DirectoryStore } = await import('./directory-store.ts');
+  const { NODE_PLATFORM } = await import('./node-platform.ts');
   const store = await DirectoryStore.open(folder, { create: false });
   const { config } = await SnapshotReader.open(store, NODE_PLATFORM, tag);
   return typeof config.memoryBytes === 'number' ? config.memoryBytes : 0;
@@ -45,18 +44,18 @@ export class MachineStore {
 
   /**
    * Loads; the machine runs on if it runs.
-   * @param isLazy whether RAM may come later; `onLost` is then told if it does not
+   * @param isLazy whether RAM may come later; `onWarning` is then told if it does not
    */
   async load(
     tag: string,
     onFraction: OnFraction = () => {},
     isLazy = false,
-    onLost: (message: string) => void = () => {},
+    onWarning: (message: string) => void = () => {},
   ): Promise<string> {
     const snapshots = await this.#open();
     const onProgress = (done: number, total: number): void => onFraction(done / total);
-    await snapshots.load(tag, { onProgress, isLazy });
-    if (isLazy) snapshots.lazy?.done.catch((error: unknown) => onLost((error as Error).message));
+    await snapshots.load(tag, { onProgress, isLazy, onNote: onWarning });
+    if (isLazy) snapshots.lazy?.done.catch((error: unknown) => onWarning((error as Error).message));
     return `Loaded "${tag}"\n`;
   }
 
@@ -70,6 +69,7 @@ export class MachineStore {
   /** One line for each snapshot. */
   async list(): Promise<string> {
     const { store, baseTag } = await this.#open();
+    const { decodeManifest } = await import('../../snapshot/manifest.ts');
     const lines: string[] = [];
     for (const { tag, manifest } of await store.list()) {
       const { created, pages } = decodeManifest(await store.getBlob(manifest), tag);
@@ -81,17 +81,15 @@ export class MachineStore {
     return `  ${'TAG'.padEnd(24)} ${'DATE'.padEnd(26)} RAM\n${lines.join('')}`;
   }
 
+  /** Keeps what a lazy load has seen, for the next one. Never throws. */
+  async close(): Promise<void> {
+    const snapshots = await this.#opened?.catch(() => undefined);
+    await snapshots?.close();
+  }
+
   #open(): Promise<MachineSnapshots> {
     if (this.#opened !== undefined) return this.#opened;
-    const opened = DirectoryStore.open(this.#folder).then(
-      (store) =>
-        new MachineSnapshots(this.#machine, {
-          store,
-          platform: NODE_PLATFORM,
-          compression: ZSTD,
-          nowMs: () => performance.now(),
-        }),
-    );
+    const opened = openSnapshots(this.#machine, this.#folder);
     this.#opened = opened;
     // A folder that cannot be opened now may be there the next time.
     opened.catch(() => {
@@ -99,4 +97,16 @@ export class MachineStore {
     });
     return opened;
   }
+}
+
+async function openSnapshots(machine: Machine, folder: string): Promise<MachineSnapshots> {
+  const { MachineSnapshots } = await import('../../snapshot/machine-snapshots.ts');
+  const { DirectoryStore } = await import('./directory-store.ts');
+  const { NODE_PLATFORM, ZSTD } = await import('./node-platform.ts');
+  return new MachineSnapshots(machine, {
+    store: await DirectoryStore.open(folder),
+    platform: NODE_PLATFORM,
+    compression: ZSTD,
+    nowMs: () => performance.now(),
+  });
 }

@@ -12,7 +12,10 @@ import {
   startRegistry,
 } from '../../../test/registry-process.ts';
 import { contentOf, loadRAM, saveFull, testRAM } from '../../../test/snapshot-fixture.ts';
+import { readAttachment, writeAttachment } from '../../snapshot/attachment.ts';
+import { MANIFEST_TYPE } from '../../snapshot/manifest.ts';
 import { SnapshotReader } from '../../snapshot/snapshot-reader.ts';
+import { encodeTouchOrder, TOUCH_ORDER_TYPE } from '../../snapshot/touch-order.ts';
 import { DirectoryStore } from './directory-store.ts';
 import { NODE_PLATFORM, ZSTD } from './node-platform.ts';
 import { pull, push } from './registry.ts';
@@ -141,6 +144,48 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
     expect(await contentAt(other, 'b')).toEqual(contentOf(RAM));
     const byDigest = parseReference(`${registry.host}/vm/one@${first.manifest.digest}`);
     expect(await pull(other, 'c', byDigest, { env })).toMatchObject({ movedBlobs: 0 });
+  });
+
+  // Goal: where the registry lists referrers (answers OCI-Subject), and where it does not.
+  test.each([false, true])('what is attached comes along, listed: %s', async (isListed) => {
+    const store = await newStore();
+    await saveFull(store, NODE_PLATFORM, 'a', RAM);
+    const { manifest } = await push(store, 'a', parseReference(`${registry.host}/x/y`), { env });
+    const { blocks } = (await SnapshotReader.open(store, NODE_PLATFORM, 'a')).pageIndex;
+    const order = encodeTouchOrder(blocks, [{ blockIndex: 0, page: 300 }]);
+    await writeAttachment(store, NODE_PLATFORM, manifest, TOUCH_ORDER_TYPE, order);
+    let listed = '';
+    const host = await proxy(registry.host, (request, response, body) => {
+      const { method, url = '' } = request;
+      if (!isListed) return false;
+      if (method === 'PUT' && body.includes('"subject"')) {
+        const digest = url.split('/').at(-1);
+        listed = `{"mediaType":"${MANIFEST_TYPE}","digest":"${digest}","size":${body.length},
+          "artifactType":"${TOUCH_ORDER_TYPE}"}`;
+        void fetch(`http://${registry.host}${url}`, {
+          method,
+          body,
+          headers: { 'content-type': request.headers['content-type']! },
+        }).then(() => response.writeHead(201, { 'oci-subject': manifest.digest }).end());
+        return true;
+      }
+      if (url.includes('/manifests/sha256-')) response.writeHead(500).end();
+      else if (url.includes('/referrers/')) response.end(`{"manifests":[${listed}]}`);
+      else return false;
+      return true;
+    });
+    const to = parseReference(`${host}/vm/attached-${isListed}:v1`);
+    expect((await push(store, 'a', to, { env })).note).toBeUndefined();
+    expect((await push(store, 'a', to, { env })).note).toBeUndefined();
+    const other = await newStore();
+    expect((await pull(other, 'b', to, { env })).note).toBeUndefined();
+    expect(await readAttachment(other, manifest.digest, TOUCH_ORDER_TYPE)).toEqual(order);
+    // One that is damaged stays behind, and the snapshot comes.
+    const blob = (await store.attachmentOf(manifest.digest, TOUCH_ORDER_TYPE))!.digest.slice(7);
+    writeFileSync(join(store.path, 'blobs', 'sha256', blob), 'x');
+    const report = await push(store, 'a', to, { env });
+    expect(report.note).toMatch(/did not come along: Cannot use blob/);
+    expect(report.presentBlobs).toBe(7);
   });
 
   test('large blobs go in chunks', async () => {

@@ -265,13 +265,20 @@ function ranges(pages: readonly number[]): string {
 async function verify({ store, args, streams, isJSON }: Call): Promise<number> {
   const tags = args.length > 0 ? args : (await store.list()).map(({ tag }) => tag);
   const progress = progressOn(streams.err);
-  const results: { tag: string; error: string | null; storedBytes: number }[] = [];
+  interface Result {
+    readonly tag: string;
+    readonly error: string | null;
+    readonly storedBytes: number;
+    readonly note?: string;
+  }
+  const results: Result[] = [];
   for (const tag of tags) {
     try {
       const report = await verifySnapshot(store, NODE_PLATFORM, tag, {
         onProgress: (done, all) => progress.show(`${tag}: ${done} of ${all} blobs`),
       });
-      results.push({ tag, error: null, storedBytes: report.storedBytes });
+      const { storedBytes, note } = report;
+      results.push({ tag, error: null, storedBytes, ...(note === undefined ? {} : { note }) });
     } catch (error) {
       if (!(error instanceof SnapshotError)) throw error;
       results.push({ tag, error: error.message, storedBytes: 0 });
@@ -281,8 +288,10 @@ async function verify({ store, args, streams, isJSON }: Call): Promise<number> {
   }
   if (isJSON) streams.out.write(`${JSON.stringify(results)}\n`);
   else
-    for (const { tag, error, storedBytes } of results)
+    for (const { tag, error, storedBytes, note } of results) {
       streams.out.write(`${tag}: ${error ?? `whole, ${size(storedBytes)}`}\n`);
+      if (note !== undefined) streams.out.write(`${tag}: ${note}\n`);
+    }
   return results.every(({ error }) => error === null) ? EXIT_OK : EXIT_ERROR;
 }
 
@@ -366,6 +375,7 @@ async function pushOne(call: Call): Promise<number> {
       `Pushed ${args[0]} to ${args[1]}: ${report.movedBlobs} blobs, ${size(report.movedBytes)}; ` +
         `${report.presentBlobs} were there\n`,
     );
+    if (report.note !== undefined) streams.err.write(`quire: Note: ${report.note}\n`);
   } finally {
     end();
   }
@@ -384,6 +394,7 @@ async function pullOne(call: Call): Promise<number> {
       `Pulled ${args[0]} as ${tag}: ${report.movedBlobs} blobs, ${size(report.movedBytes)}; ` +
         `${report.presentBlobs} were there\n`,
     );
+    if (report.note !== undefined) streams.err.write(`quire: Note: ${report.note}\n`);
   } finally {
     end();
   }

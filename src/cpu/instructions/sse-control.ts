@@ -2,7 +2,7 @@
 // strongly ordered as anything can be, so fences and non-temporal hints have nothing to do. Intel
 // SDM volume 2, the instructions by name.
 
-import { i64, op, select, type Value } from '../../wasm/index.ts';
+import { i32, i64, op, select, type Value } from '../../wasm/index.ts';
 import { VECTOR_GP } from '../control-bits.ts';
 import type { Emitter, Operand } from '../emitter.ts';
 import { type Meaning, row } from '../instruction-table.ts';
@@ -57,6 +57,7 @@ function storeMasked(
   const bits = e.let(mask);
   const values = [e.let(low), e.let(high)] as const;
   const number = e.f.local('i32');
+  e.f.set(number, i32(0));
   const offset = e.let(e.readRegister(EDI, e.addressSize));
   const start = e.let(place.linearAt(offset, bytes, true));
   e.let(e.loadLinearForWrite(start, bytes));

@@ -1,0 +1,80 @@
+// The KVM accelerator: the host's kernel runs the processor, out of the machine's own memory.
+
+import type { Accelerator, CPUWiring, MachineMemory } from '../../cpu/vcpu.ts';
+import { A20Alias } from './a20-alias.ts';
+import { guestCPUID } from './guest-cpuid.ts';
+import { KVMHost } from './kvm-host.ts';
+import { KVMVCPU } from './kvm-vcpu.ts';
+import { KVMError } from './kvm-vm.ts';
+import { Memslots } from './memslots.ts';
+import { VirtualMachine } from './virtual-machine.ts';
+
+/**
+ * `--accel kvm`, after it was seen that this host can.
+ * @param onProblem told once of each part of memory that the kernel cannot map
+ * @throws {KVMError} with a message for people: no `/dev/kvm`, no right to open it, no `koffi`, a
+ *   kernel or a processor that lacks something
+ */
+export function kvmAccelerator(onProblem: (error: KVMError) => void = () => {}): Accelerator {
+  const host = KVMHost.open();
+  try {
+    guestCPUID(host.calls, host.supportedCPUID());
+  } finally {
+    host.close();
+  }
+  return {
+    name: 'kvm',
+    reservedBytes: 0,
+    createVCPU: (wiring, memory) => createVCPU(wiring, memory, onProblem),
+  };
+}
+
+function createVCPU(
+  wiring: CPUWiring,
+  memory: MachineMemory,
+  onProblem: (error: KVMError) => void,
+): KVMVCPU {
+  const host = KVMHost.open();
+  let vm: VirtualMachine | undefined;
+  try {
+    const { calls, runBytes } = host;
+    vm = new VirtualMachine(host);
+    const cpuid = guestCPUID(calls, host.supportedCPUID());
+    const slots = attachSlots(vm, wiring, memory, onProblem);
+    const alias = new A20Alias(wiring.memory);
+    const setA20 = (isEnabled: boolean) => alias.set(isEnabled);
+    const ownVM = vm;
+    const onClose = () => {
+      slots.detach();
+      ownVM.close();
+    };
+    return new KVMVCPU({ vm, runBytes, cpuid, wiring, memory, setA20, onClose });
+  } catch (error) {
+    vm?.close();
+    throw error;
+  } finally {
+    host.close();
+  }
+}
+
+/** The machine's memory as slots of `vm`, from now on. */
+function attachSlots(
+  vm: VirtualMachine,
+  wiring: CPUWiring,
+  memory: MachineMemory,
+  onProblem: (error: KVMError) => void,
+): { detach(): void } {
+  const { ramWrites } = wiring.memory;
+  if (ramWrites === undefined)
+    throw new KVMError('EINVAL', 'Cannot run on KVM as writes of RAM must be tracked');
+  const { ramList, buffer } = memory;
+  const base = BigInt(vm.calls.addressOf(new Uint8Array(buffer)) + ramList.baseOffset);
+  const slots = new Memslots({
+    vm,
+    ramWrites,
+    hostAddress: (ramOffset) => base + BigInt(ramOffset),
+    onProblem,
+  });
+  wiring.memory.addListener(slots);
+  return { detach: () => wiring.memory.removeListener(slots) };
+}

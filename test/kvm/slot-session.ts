@@ -1,0 +1,144 @@
+// Random sessions for accelerators that map guest memory: a region tree under change at the bottom,
+// at 4 GiB and at the top of the physical space, a guest that stores, devices that store, clients that
+// take their dirty bits. A byte map says what each page must show, a Set per client what must be dirty.
+
+import fc from 'fast-check';
+import { expect } from 'vitest';
+import {
+  AddressSpace,
+  DIRTY_CLONE,
+  DIRTY_MIGRATION,
+  DIRTY_VGA,
+  type GuestMemory,
+  type GuestMemoryOptions,
+  type MemoryListener,
+  MemoryRegion,
+} from '../../src/memory/index.ts';
+import { PAGE, SPACE_BYTES, type Step, steps, TreeModel } from '../memory-model.ts';
+import type { SlotGuest } from './memslots-board.ts';
+
+/** Where the tree lies: what ends at these tops ends exactly there. */
+const BASES = [0, 2 ** 32 - SPACE_BYTES, 2 ** 52 - SPACE_BYTES] as const;
+const CLIENTS = [DIRTY_VGA, DIRTY_CLONE, DIRTY_MIGRATION] as const;
+
+type Action =
+  | { readonly kind: 'change'; readonly step: Step }
+  | { readonly kind: 'guest' | 'device'; readonly page: number; readonly at: number }
+  | { readonly kind: 'take'; readonly client: number }
+  | { readonly kind: 'global'; readonly flag: boolean };
+
+const page = fc.nat({ max: SPACE_BYTES / PAGE - 1 });
+const at = fc.constantFrom(0, 8, 0x7f8, 0x800, 0xff8, 0xfff);
+
+const action = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: steps.filter(([step]) => step !== undefined).map(([step]) => step!),
+  },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('guest' as const), page, at }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('device' as const), page, at }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('take' as const),
+      client: fc.constantFrom(...CLIENTS),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('global' as const), flag: fc.boolean() }),
+  },
+);
+
+/** A session: where the tree lies, and what happens. */
+export const sessions = fc.record({
+  base: fc.constantFrom(...BASES),
+  actions: fc.array(
+    action.map(
+      (one): Action => ('offset' in one ? { kind: 'change', step: one } : (one as Action)),
+    ),
+    { maxLength: 60 },
+  ),
+});
+
+/** What a session is played on. */
+export interface SessionSubject extends SlotGuest {
+  readonly listener: MemoryListener;
+  /** Whether this accelerator says what the guest wrote. */
+  readonly hasLog: boolean;
+  setGlobalLog?(isOn: boolean): void;
+  /** Highest address that its guest can reach; absent if all. */
+  readonly gpaMax?: number;
+}
+
+/**
+ * Plays one session.
+ * @param create makes what is tested, on this memory
+ */
+export function playSession(
+  { base, actions }: { readonly base: number; readonly actions: readonly Action[] },
+  createMemory: (options: GuestMemoryOptions) => GuestMemory,
+  create: (memory: GuestMemory) => SessionSubject,
+): void {
+  const model = new TreeModel(createMemory);
+  const { memory } = model;
+  const system = MemoryRegion.container('all', 2 ** 52);
+  system.addSubregion(base, model.regions[0]!);
+  const { ramList, ramWrites, dirty } = memory;
+  const space = new AddressSpace({ name: 'memory', root: system, ramList, ramWrites });
+  const subject = create(memory);
+  space.addListener(subject.listener);
+  const expected = new Map<number, Set<number>>(CLIENTS.map((client) => [client, new Set()]));
+  for (const client of CLIENTS) dirty.harvest(client);
+  // A client that was told to stop is given every page: what is too much cannot be said exactly.
+  let isExact = true;
+  const canReach = base + SPACE_BYTES - 1 <= (subject.gpaMax ?? 2 ** 52);
+  const write = (gpa: number, value: number, isGuest: boolean): void => {
+    const shown = model.show(gpa - base);
+    const isRAM = model.kindOf(shown) === 'ram';
+    if (!isGuest || !canReach || !subject.guestWrite(gpa, value)) space.write(gpa, 1, value);
+    if (!isRAM) return;
+    const ramOffset = model.ramOffsetOf(shown);
+    expect(ramList.bytes[ramOffset]).toBe(value);
+    for (const set of expected.values()) set.add(Math.floor(ramOffset / PAGE));
+  };
+  actions.forEach((one, index) => {
+    if (one.kind === 'change') {
+      if (one.step.kind === 'log') isExact = false;
+      model.apply(one.step);
+    } else if (one.kind === 'global') {
+      if (!one.flag) isExact = false;
+      subject.setGlobalLog?.(one.flag);
+    } else if (one.kind === 'take') {
+      space.syncDirtyLog();
+      const taken = new Set(dirty.harvest(one.client).pages());
+      const wanted = expected.get(one.client)!;
+      if (subject.hasLog) for (const lost of wanted) expect(taken).toContain(lost);
+      if (isExact && subject.hasLog) expect(taken.size).toBe(wanted.size);
+      wanted.clear();
+    } else write(base + one.page * PAGE + one.at, (index * 7 + 1) & 0xff, one.kind === 'guest');
+    if (canReach && (index % 8 === 7 || index === actions.length - 1))
+      checkPages(model, base, subject);
+  });
+}
+
+/** Each page that is whole memory is reached without an exit, and no other. */
+function checkPages(model: TreeModel, base: number, subject: SlotGuest): void {
+  for (let start = 0; start < SPACE_BYTES; start += PAGE) {
+    const first = model.show(start);
+    const ramOffset = model.ramOffsetOf(first);
+    let isWhole = ramOffset >= 0 && ramOffset % PAGE === 0;
+    for (let offset = 8; isWhole && offset < PAGE; offset += 8) {
+      const shown = model.show(start + offset);
+      isWhole =
+        shown?.region === first!.region &&
+        shown.isReadOnly === first!.isReadOnly &&
+        model.ramOffsetOf(shown) === ramOffset + offset;
+    }
+    const { bytes } = model.memory.ramList;
+    for (const offset of [0, PAGE - 1]) {
+      const read = subject.guestRead(base + start + offset);
+      expect(read, `page ${start / PAGE}`).toBe(isWhole ? bytes[ramOffset + offset] : undefined);
+    }
+  }
+}

@@ -1,0 +1,44 @@
+// How hot code becomes units: found by samples, compiled beside the running interpreter, and not
+// installed if its bytes changed meanwhile.
+
+import { expect, test } from 'vitest';
+import { translatingAccelerator } from '../src/accel/software/index.ts';
+import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
+import { CodeBoard, EAX, ECX, u32 } from './code-board.ts';
+
+const CODE = 0x3_0000;
+const LOOPS = 400_000;
+
+/** mov ecx,LOOPS; xor eax,eax; again: add eax,`step`; dec ecx; jnz again; hlt */
+function loop(step: number): number[] {
+  return [0xb9, ...u32(LOOPS), 0x31, 0xc0, 0x83, 0xc0, step, 0x49, 0x75, 0xfa, 0xf4];
+}
+
+/** Long enough for the host to compile what is small. */
+function whileCompiling(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 100));
+}
+
+test('a hot loop is translated while it runs, and gives the same', async () => {
+  const board = new CodeBoard(translatingAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  board.put(CODE, loop(3));
+  expect(board.run(CODE)).toBe('hlt');
+  expect(translator.counters).toMatchObject({ units: 0, dropped: 0, failed: 0 });
+  await whileCompiling();
+  expect(translator.counters).toMatchObject({ units: 1, modules: 1, failed: 0 });
+  expect(board.run(CODE)).toBe('hlt');
+  expect([board.reg(EAX), board.reg(ECX)]).toEqual([LOOPS * 3, 0]);
+});
+
+test('code that is changed while it is compiled is not installed', async () => {
+  const board = new CodeBoard(translatingAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  board.put(CODE, loop(3));
+  expect(board.run(CODE)).toBe('hlt');
+  board.put(CODE, loop(5));
+  await whileCompiling();
+  expect(translator.counters).toMatchObject({ units: 0, dropped: 1, failed: 0 });
+  expect(board.run(CODE)).toBe('hlt');
+  expect(board.reg(EAX)).toBe(LOOPS * 5);
+});
