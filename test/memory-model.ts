@@ -60,17 +60,16 @@ const offset = fc.oneof(
   fc.nat({ max: SPACE_BYTES / GRAIN }).map((grain) => grain * GRAIN),
 );
 
-export const steps = fc.array(
-  fc.record<Step>({
-    kind: fc.constantFrom('add', 'add2', 'remove', 'enable', 'move', 'romd', 'readOnly', 'log'),
-    child: fc.nat({ max: 99 }),
-    parent: fc.nat({ max: 99 }),
-    offset,
-    priority: fc.integer({ min: -2, max: 2 }),
-    flag: fc.boolean(),
-  }),
-  { maxLength: 40 },
-);
+export const step = fc.record<Step>({
+  kind: fc.constantFrom('add', 'add2', 'remove', 'enable', 'move', 'romd', 'readOnly', 'log'),
+  child: fc.nat({ max: 99 }),
+  parent: fc.nat({ max: 99 }),
+  offset,
+  priority: fc.integer({ min: -2, max: 2 }),
+  flag: fc.boolean(),
+});
+
+export const steps = fc.array(step, { maxLength: 40 });
 
 /** A tree under change, and what it should show. */
 export class TreeModel {
@@ -80,6 +79,8 @@ export class TreeModel {
   /** Bytes of devices by region. */
   readonly devices = new Map<MemoryRegion, Uint8Array>();
   readonly #places = new Map<MemoryRegion, Place>();
+  /** What `#places` says, in the order in which it is looked through; until the next change. */
+  readonly #children = new Map<MemoryRegion, readonly MemoryRegion[]>();
   #sequence = 0;
 
   /** @param createMemory makes guest memory, where it must lie in a buffer of some kind */
@@ -122,6 +123,7 @@ export class TreeModel {
   }
 
   apply(step: Step): void {
+    this.#children.clear();
     const child = this.regions[1 + (step.child % (this.regions.length - 1))]!;
     const place = this.#places.get(child);
     try {
@@ -158,14 +160,22 @@ export class TreeModel {
     const isReadOnly = isReadOnlyAbove || region.isReadOnly;
     if (region.target !== undefined)
       return this.#show(region.target, at + region.aliasOffset, isReadOnly);
-    const children = [...this.#places]
-      .filter(([, place]) => place.parent === region)
-      .sort(([, a], [, b]) => b.priority - a.priority || b.sequence - a.sequence);
-    for (const [child] of children) {
+    for (const child of this.#childrenOf(region)) {
       const shown = this.#show(child, at - child.offset, isReadOnly);
       if (shown !== undefined) return shown;
     }
     return region.kind === 'container' ? undefined : { region, offset: at, isReadOnly };
+  }
+
+  #childrenOf(region: MemoryRegion): readonly MemoryRegion[] {
+    let children = this.#children.get(region);
+    if (children !== undefined) return children;
+    children = [...this.#places]
+      .filter(([, place]) => place.parent === region)
+      .sort(([, a], [, b]) => b.priority - a.priority || b.sequence - a.sequence)
+      .map(([child]) => child);
+    this.#children.set(region, children);
+    return children;
   }
 
   /** Kind of access that a shown byte gives, in the address space's words. */

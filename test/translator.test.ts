@@ -1,9 +1,10 @@
 // How hot code becomes units: found by samples, compiled beside the running interpreter, and not
 // installed if its bytes changed meanwhile.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { translatingAccelerator } from '../src/accel/software/index.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
+import type { Translator } from '../src/accel/software/translator.ts';
 import { CodeBoard, EAX, ECX, u32 } from './code-board.ts';
 
 const CODE = 0x3_0000;
@@ -14,9 +15,9 @@ function loop(step: number): number[] {
   return [0xb9, ...u32(LOOPS), 0x31, 0xc0, 0x83, 0xc0, step, 0x49, 0x75, 0xfa, 0xf4];
 }
 
-/** Long enough for the host to compile what is small. */
-function whileCompiling(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 100));
+/** Waits until the host has compiled what was asked for. */
+async function whileCompiling(translator: Translator): Promise<void> {
+  await vi.waitFor(() => expect(translator.counters.modules).toBe(1), { timeout: 20_000 });
 }
 
 test('a hot loop is translated while it runs, and gives the same', async () => {
@@ -25,7 +26,7 @@ test('a hot loop is translated while it runs, and gives the same', async () => {
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');
   expect(translator.counters).toMatchObject({ units: 0, dropped: 0, failed: 0 });
-  await whileCompiling();
+  await whileCompiling(translator);
   expect(translator.counters).toMatchObject({ units: 1, modules: 1, failed: 0 });
   expect(board.run(CODE)).toBe('hlt');
   expect([board.reg(EAX), board.reg(ECX)]).toEqual([LOOPS * 3, 0]);
@@ -37,7 +38,7 @@ test('code that is changed while it is compiled is not installed', async () => {
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');
   board.put(CODE, loop(5));
-  await whileCompiling();
+  await whileCompiling(translator);
   expect(translator.counters).toMatchObject({ units: 0, dropped: 1, failed: 0 });
   expect(board.run(CODE)).toBe('hlt');
   expect(board.reg(EAX)).toBe(LOOPS * 5);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { DEVICE_OPTIONS, parseDevices } from './device-options.ts';
+import { completeDevices, DEVICE_OPTIONS, parseDevices } from './device-options.ts';
 import { parseOptions } from './options.ts';
 
 const parse = (...args: string[]) => parseDevices(parseOptions(DEVICE_OPTIONS, args));
@@ -8,6 +8,22 @@ test('devices come in the order of the command line', () => {
   const devices = parse('--device', 'virtio-balloon-pci', '-device', 'virtio-rng-pci');
   expect(devices.map(({ kind }) => kind)).toEqual(['virtio-balloon-pci', 'virtio-rng-pci']);
   expect(parse()).toEqual([]);
+});
+
+// Goal: a snapshot from before "vmgenid" was always there loads into a machine without it.
+test.each([
+  [[], undefined, 'vmgenid'],
+  [['virtio-rng-pci'], undefined, 'virtio-rng-pci vmgenid'],
+  [['vmgenid', 'virtio-rng-pci'], undefined, 'vmgenid virtio-rng-pci'],
+  [[], [], ''],
+  [[], ['virtio-rng-pci', 'vmgenid', 'of-tomorrow'], 'virtio-rng-pci vmgenid'],
+  [['virtio-rng-pci'], ['virtio-rng-pci'], 'virtio-rng-pci'],
+  [['virtio-rng-pci'], ['vmgenid', 'virtio-rng-pci'], 'vmgenid virtio-rng-pci'],
+  [['vmgenid'], [], 'vmgenid'],
+])('of %j, going on from %j, a machine has %j', (names, saved, expected) => {
+  const given = parse(...names.flatMap((name) => ['--device', name]));
+  const kinds = completeDevices(given, saved).map(({ kind }) => kind);
+  expect(kinds.join(' ')).toBe(expected);
 });
 
 test('the entropy of virtio-rng-pci is the host', () => {

@@ -36,12 +36,17 @@ const DEVICES: ReadonlyMap<string, { readonly isSingle: boolean; create(): Devic
     ],
   ]);
 
+/** A guest that is copied or put back should know; nobody should have to ask for that. */
+const DEFAULT_DEVICE = 'vmgenid';
+
 export const DEVICE_OPTIONS: readonly Option[] = [
   {
     names: ['device'],
     argument: 'NAME',
     isRepeated: true,
-    summary: `A device: ${[...DEVICES.keys()].join(' or ')}; may be given several times`,
+    summary:
+      `A device: ${[...DEVICES.keys()].join(' or ')}; may be given several times; ` +
+      `${DEFAULT_DEVICE} is always there`,
   },
 ];
 
@@ -67,4 +72,24 @@ export function parseDevices(options: ParsedOptions): readonly DeviceConfig[] {
       throw new UsageError(`Option "--device ${name}" is given twice`);
     return device.create();
   });
+}
+
+/**
+ * The devices of a machine: what was given and `vmgenid`. A machine that goes on from a snapshot has
+ * the snapshot's devices if none was given, and `vmgenid` if the snapshot has it: those that were
+ * made before it was always there have none.
+ * @param saved kinds of the snapshot's devices
+ */
+export function completeDevices(
+  given: readonly DeviceConfig[],
+  saved?: readonly string[],
+): readonly DeviceConfig[] {
+  const create = (name: string): DeviceConfig[] => {
+    const device = DEVICES.get(name);
+    return device === undefined ? [] : [device.create()];
+  };
+  if (given.length === 0 && saved !== undefined) return saved.flatMap(create);
+  const index = saved === undefined ? given.length : saved.indexOf(DEFAULT_DEVICE);
+  if (index < 0 || given.some(({ kind }) => kind === DEFAULT_DEVICE)) return given;
+  return given.toSpliced(index, 0, ...create(DEFAULT_DEVICE));
 }

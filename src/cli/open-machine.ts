@@ -1,17 +1,16 @@
 // From a command line to a machine, and the machine as a session and its monitor see it.
 
-import { softwareAccelerator, translatingAccelerator } from '../accel/software/index.ts';
 import { ACCESS_READ, PageWalk } from '../cpu/page-walk.ts';
-import type { Accelerator } from '../cpu/vcpu.ts';
 import type { FirmwareConfig } from '../machine/firmware.ts';
 import { Machine } from '../machine/machine.ts';
+import { openAccelerator } from './accelerators.ts';
 import { openDrives, openMedium } from './block/open-drives.ts';
 import type { BootConfig } from './boot-options.ts';
 import { writePicture } from './display/picture.ts';
 import { type FlashFile, openFlash } from './flash-file.ts';
 import type { MonitorTarget } from './monitor.ts';
 import { nodeHost } from './node-host.ts';
-import type { ACCELERATORS, RunConfig } from './run-options.ts';
+import type { RunConfig } from './run-options.ts';
 import type { SessionMachine } from './session.ts';
 import { MachineStore, type OnFraction } from './snapshot/machine-store.ts';
 
@@ -27,11 +26,6 @@ export interface BootFiles {
   readonly kernel?: Uint8Array;
   readonly initrd?: Uint8Array;
 }
-
-const ACCELERATOR_BY_NAME: Readonly<Record<(typeof ACCELERATORS)[number], Accelerator>> = {
-  software: softwareAccelerator,
-  'software,translator=on': translatingAccelerator,
-};
 
 const CR0_PG = 0x8000_0000;
 
@@ -104,6 +98,7 @@ export interface OpenedMachine extends SessionMachine {
  * Creates the machine that `config` describes, with its guest loaded.
  * @throws {RangeError} if the host has not that much memory
  * @throws {BootError} if the kernel is broken or does not fit
+ * @throws {KVMError} why there is no KVM, if nothing else may run it
  * @throws {Error} naming the image of a drive, if it cannot be opened or is in use
  */
 export function openMachine(
@@ -114,13 +109,14 @@ export function openMachine(
   const { firmware, ...rest } = files;
   const drives = openDrives(config.drives, onWarning);
   const { pflashPath } = config.firmware ?? {};
+  const { instructionTiming } = config;
   let flash: FlashFile | undefined;
   let machine: Machine;
   try {
     if (pflashPath !== undefined) flash = openFlash(pflashPath, onWarning);
     machine = Machine.create({
       memoryBytes: config.memoryBytes,
-      accelerator: ACCELERATOR_BY_NAME[config.accelerator],
+      accelerator: openAccelerator(config.accelerator, onWarning),
       host: nodeHost,
       commandLine: config.append,
       drives,
@@ -128,6 +124,7 @@ export function openMachine(
       devices: config.devices,
       isBlank: config.snapshots.loadTag !== undefined,
       ...rest,
+      ...(instructionTiming === undefined ? {} : { instructionTiming }),
       ...(firmware === undefined ? {} : { firmware: withBoot(firmware, config.boot, flash) }),
     });
   } catch (error) {

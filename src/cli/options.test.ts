@@ -76,15 +76,25 @@ test.each([
   [[...KERNEL, '--serial', 'file:'], 'must be stdio, file:PATH or none, got "file:"'],
   [[...KERNEL, '--monitor', 'tcp'], 'Option "--monitor" must be stdio or none, got "tcp"'],
   [
-    [...KERNEL, '--accel', 'kvm'],
-    'Option "--accel" must be software or software,translator=on, got "kvm"',
+    [...KERNEL, '--accel', 'hax'],
+    'Option "--accel" must be software or software,translator=on or kvm or kvm:software, got "hax"',
   ],
+  [[...KERNEL, '--icount', 'auto'], 'must be a number from 0 to 20, got "auto"'],
+  [[...KERNEL, '--icount', 'sleep=off'], 'must be a number from 0 to 20, got ""'],
+  [[...KERNEL, '--icount', 'shift=21'], 'must be a number from 0 to 20, got "21"'],
+  [[...KERNEL, '--icount', 'align=on'], 'must be shift=N or sleep=on|off, got "align=on"'],
   [[...KERNEL, '--exit-on', '('], 'Option "--exit-on" must be a regular expression'],
   [[...KERNEL, '--timeout', '-1'], 'Option "--timeout" must be a number of seconds, got "-1"'],
   [[...KERNEL, '-m', '12Q'], 'Option "--memory" must be a size such as 128M or 1G'],
 ])('%j is refused: %s', (args, message) => {
   expect(() => parseRunConfig(args)).toThrow(UsageError);
   expect(() => parseRunConfig(args)).toThrow(message);
+});
+
+test('--icount as QEMU spells it', () => {
+  const timing = (text: string) => parseRunConfig([...KERNEL, '--icount', text]).instructionTiming;
+  expect(timing('3')).toEqual({ nsPerInstruction: 8, sleeps: true });
+  expect(timing('shift=0,sleep=off')).toEqual({ nsPerInstruction: 1, sleeps: false });
 });
 
 test.each([

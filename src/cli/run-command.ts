@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { DriveSpec } from './block/drive-options.ts';
 import type { Command, CommandStreams } from './command.ts';
+import { completeDevices } from './device-options.ts';
 import { type FirmwareSpec, findVGABIOS } from './firmware-options.ts';
 import { FIRMWARE_GUEST, type Guest } from './guests/guest-list.ts';
 import { type FetchedGuest, fetchGuest, guestByName } from './guests/store.ts';
@@ -11,7 +12,7 @@ import type { BootFiles, FirmwareImages, OpenedMachine } from './open-machine.ts
 import { describeOptions } from './options.ts';
 import { parseRunConfig, RUN_OPTIONS } from './run-options.ts';
 import { runSession } from './session.ts';
-import { memoryBytesOf } from './snapshot/machine-store.ts';
+import { savedMachine } from './snapshot/machine-store.ts';
 
 /** @throws {Error} naming the option, if the file cannot be read */
 function readImage(option: string, path: string): Uint8Array {
@@ -136,11 +137,11 @@ Examples:
     // Loaded last: a mistake on the command line should not wait for a processor.
     const { openMachine } = await import('./open-machine.ts');
     const { loadTag, folder } = config.snapshots;
+    const saved = loadTag === undefined ? undefined : await savedMachine(folder, loadTag);
     const memoryBytes =
-      loadTag === undefined || config.isMemoryGiven
-        ? config.memoryBytes
-        : await memoryBytesOf(folder, loadTag);
-    const machine = openMachine({ ...config, memoryBytes, drives }, files, (message) => {
+      saved === undefined || config.isMemoryGiven ? config.memoryBytes : saved.memoryBytes;
+    const devices = completeDevices(config.devices, saved?.devices);
+    const machine = openMachine({ ...config, memoryBytes, devices, drives }, files, (message) => {
       streams.err.write(`quire: Warning: ${message}\n`);
     });
     if (loadTag !== undefined) await loadFirst(machine, loadTag, streams);

@@ -1,6 +1,8 @@
 // The options of `quire run`, and what they say together.
 
+import type { InstructionTiming } from '../machine/run-pace.ts';
 import type { DeviceConfig } from '../machine/virtio.ts';
+import { ACCELERATORS, type AcceleratorName } from './accelerators.ts';
 import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
 import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
@@ -13,6 +15,7 @@ import {
   parseFirmware,
 } from './firmware-options.ts';
 import { GUESTS, type Guest } from './guests/guest-list.ts';
+import { parseICount } from './icount-option.ts';
 import { type Option, parseOptions } from './options.ts';
 import { parseSerials, type SerialTarget } from './serial-options.ts';
 import { parseSnapshots, SNAPSHOT_OPTIONS, type SnapshotConfig } from './snapshot-options.ts';
@@ -21,8 +24,6 @@ import { parseChoice, parseMemorySize, parsePattern, parseSeconds } from './valu
 
 const MIB = 2 ** 20;
 const MEMORY_BYTES_DEFAULT = 128 * MIB;
-
-export const ACCELERATORS = ['software', 'software,translator=on'] as const;
 
 export const RUN_OPTIONS: readonly Option[] = [
   {
@@ -65,7 +66,15 @@ export const RUN_OPTIONS: readonly Option[] = [
     names: ['accel'],
     argument: 'NAME',
     summary:
-      'What runs the processor: software (default), or software,translator=on (experimental)',
+      'What runs the processor: software (default), software,translator=on (experimental),\n' +
+      "kvm (the host's kernel), or kvm:software (KVM where there is one)",
+  },
+  {
+    names: ['icount'],
+    argument: 'LIST',
+    summary:
+      'Time by instructions, so that a run repeats: shift=N (2^N ns each), sleep=off (HLT waits\n' +
+      'for nothing)',
   },
   {
     names: ['exit-on'],
@@ -97,7 +106,8 @@ export interface RunConfig {
   readonly snapshots: SnapshotConfig;
   /** Whether `memoryBytes` was said, and is not a default. */
   readonly isMemoryGiven: boolean;
-  readonly accelerator: (typeof ACCELERATORS)[number];
+  readonly accelerator: AcceleratorName;
+  readonly instructionTiming?: InstructionTiming;
   readonly exitOn?: RegExp;
   readonly timeoutSeconds?: number;
 }
@@ -122,6 +132,7 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
   const guestName = values.get('guest');
   const kernelPath = values.get('kernel');
   const initrdPath = values.get('initrd');
+  const icount = values.get('icount');
   const exitOn = values.get('exit-on');
   const timeout = values.get('timeout');
 
@@ -177,6 +188,7 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
     ...(guest === undefined ? {} : { guest }),
     ...(kernelPath === undefined ? {} : { kernelPath }),
     ...(initrdPath === undefined ? {} : { initrdPath }),
+    ...(icount === undefined ? {} : { instructionTiming: parseICount(icount) }),
     ...(exitOn === undefined ? {} : { exitOn: parsePattern('--exit-on', exitOn) }),
     ...(timeout === undefined ? {} : { timeoutSeconds: parseSeconds('--timeout', timeout) }),
   };

@@ -1,29 +1,34 @@
-// A machine's virtual time: it follows the host's while the machine runs and stands
-// still while it is paused. Timers and the time-stamp counter go by it; nothing
-// else in a machine reads a host clock.
+// A machine's virtual time: it follows its source (the host's time, or instructions) while the
+// machine runs and stands still while it is paused. Timers and the time-stamp counter go by it;
+// nothing else in a machine reads a host clock.
 
 import type { VirtualClock, VirtualTimer } from '../base/device.ts';
 import { TimerQueue } from '../base/timer-queue.ts';
 
 /** Frequency of the time-stamp counter, Hz: one tick is one ns of virtual time. */
 export const TSC_HZ = 1_000_000_000;
-const NS_PER_MS = 1_000_000;
+
+/** Where a clock's time comes from. */
+export interface TimeSource {
+  /** Whole ns since some moment; never goes back. */
+  nowNs(): number;
+}
 
 /** Virtual time in ns since power-on, and the timers that go by it; it stands still at first. */
 export class MachineClock implements VirtualClock {
-  readonly #hostNowMs: () => number;
+  readonly #source: TimeSource;
   readonly #queue = new TimerQueue();
   /** Virtual time when it was last started or stopped, ns. */
   #baseNs = 0;
-  #startedMs = 0;
+  /** What the source said then. */
+  #startedNs = 0;
   #isRunning = false;
   #lastNs = 0;
   /** Time does not pass this; what the host takes beyond it is lost, as if paused. */
   #horizonNs = Number.POSITIVE_INFINITY;
 
-  /** @param hostNowMs monotonic host time, ms */
-  constructor(hostNowMs: () => number) {
-    this.#hostNowMs = hostNowMs;
+  constructor(source: TimeSource) {
+    this.#source = source;
   }
 
   get isRunning(): boolean {
@@ -32,8 +37,7 @@ export class MachineClock implements VirtualClock {
 
   nowNs(): number {
     if (!this.#isRunning) return this.#lastNs;
-    const elapsedMs = this.#hostNowMs() - this.#startedMs;
-    let now = this.#baseNs + Math.floor(elapsedMs * NS_PER_MS);
+    let now = this.#baseNs + this.#source.nowNs() - this.#startedNs;
     if (now > this.#horizonNs) {
       this.#baseNs -= now - this.#horizonNs;
       now = this.#horizonNs;
@@ -80,7 +84,7 @@ export class MachineClock implements VirtualClock {
   start(): void {
     if (this.#isRunning) return;
     this.#baseNs = this.#lastNs;
-    this.#startedMs = this.#hostNowMs();
+    this.#startedNs = this.#source.nowNs();
     this.#isRunning = true;
   }
 
@@ -96,7 +100,7 @@ export class MachineClock implements VirtualClock {
   restore(ns: number): void {
     this.#lastNs = ns;
     this.#baseNs = ns;
-    this.#startedMs = this.#hostNowMs();
+    this.#startedNs = this.#source.nowNs();
     this.#horizonNs = Number.POSITIVE_INFINITY;
   }
 }

@@ -18,7 +18,7 @@ import {
 } from '../devices/vga-pci.ts';
 import { VGA_PORT_COUNT, VGA_PORT_FIRST } from '../devices/vga-registers.ts';
 import { setTextMode } from '../devices/vga-text-mode.ts';
-import { DIRTY_VGA } from '../memory/dirty-memory.ts';
+import { DIRTY_FILLED, DIRTY_VGA } from '../memory/dirty-memory.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
@@ -64,6 +64,7 @@ export class Display {
     this.#root = bus.memory;
     this.vram = ramList.alloc({ name: 'vga.vram', sizeBytes: VRAM_BYTES });
     const { ramOffset, sizeBytes } = this.vram;
+    dirty.clear(ramOffset, sizeBytes, DIRTY_FILLED);
     this.vga = new VGA(clock, this.vram.bytes);
     const { vga } = this;
     vga.beforeWrite = (offset, size) => ramWrites.before(ramOffset + offset, size);
@@ -106,13 +107,9 @@ export class Display {
     this.#setBaseAddress(VGA_BAR_REGISTERS, REGISTERS_GPA);
     this.config.writeByte(PCI_COMMAND, 0x03);
     setTextMode(this.vga);
-    // Characters and attributes of the text page are planes 0 and 1, the font is plane 2.
-    const { planes } = this.vga;
     this.vga.beforeWrite(0, TEXT_WORDS * 4);
-    planes.fill(BLANK_CELL, 0, TEXT_WORDS);
-    for (let code = 0; code < 256; code++)
-      for (const [line, dots] of glyphLines(code).entries())
-        planes[code * FONT_STEP + line]! |= dots << 16;
+    blankText ??= drawBlankText();
+    this.vga.planes.set(blankText);
     this.vga.onWrite(0, TEXT_WORDS * 4);
   }
 
@@ -151,6 +148,17 @@ export class Display {
     });
     portRoot.addSubregion(DISPI_PORT, dispi);
   }
+}
+
+let blankText: Uint32Array | undefined;
+
+/** Characters and attributes of the text page are planes 0 and 1, the font is plane 2. */
+function drawBlankText(): Uint32Array {
+  const planes = new Uint32Array(TEXT_WORDS).fill(BLANK_CELL);
+  for (let code = 0; code < 256; code++)
+    for (const [line, dots] of glyphLines(code).entries())
+      planes[code * FONT_STEP + line]! |= dots << 16;
+  return planes;
 }
 
 /** Puts a VGA into a PC. */

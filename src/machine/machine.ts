@@ -8,18 +8,19 @@
 import type { CPUState } from '../cpu/state.ts';
 import type { Accelerator, VCPU } from '../cpu/vcpu.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
+import { transaction } from '../memory/transaction.ts';
 import { BootError, type BootImage, enterProtectedMode } from './boot/boot-target.ts';
 import { firmwareSegments } from './boot/firmware-tables.ts';
 import { loadImage } from './boot/load-image.ts';
-import { MachineClock } from './clock.ts';
+import type { MachineClock } from './clock.ts';
 import { type FirmwareConfig, firmwareExtraBytes } from './firmware.ts';
 import type { Host, HostSleep } from './host.ts';
 import { KeyTypist, type TypistState } from './key-typist.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
 import { PC } from './pc.ts';
+import { type InstructionTiming, RunPace } from './run-pace.ts';
 import type { Screen } from './screen.ts';
 import { SerialStream } from './serial-stream.ts';
-import { SlicePlanner } from './slice-planner.ts';
 import type { DriveConfig } from './storage.ts';
 import type { DeviceConfig } from './virtio.ts';
 
@@ -47,6 +48,8 @@ export interface MachineOptions {
   readonly onTripleFault?: 'stop' | 'reset';
   /** What a reset by the guest does: boot again (the default), or end the run. */
   readonly onGuestReset?: 'reset' | 'stop';
+  /** Time goes by the instructions executed; without it, by the host's clock. */
+  readonly instructionTiming?: InstructionTiming;
   /** Whether RAM stays zeros until a snapshot is loaded or the machine is reset. */
   readonly isBlank?: boolean;
 }
@@ -81,9 +84,6 @@ const YIELD_MS = 8;
 const SCREEN_MS = 33;
 /** Longest sleep, ms: what a host's timers take. */
 const SLEEP_MS_MAX = 60_000;
-/** What a slice or a sleep may take longer than planned before virtual time waits for it, ns. */
-const STALL_NS_MAX = 1_000_000;
-const NS_PER_MS = 1_000_000;
 /** As long as QEMU's `sendkey`. */
 const KEY_HOLD_MS = 100;
 const ZERO_CHUNK_BYTES = 1 << 20;
@@ -116,14 +116,12 @@ export class Machine {
   readonly #options: MachineOptions;
   readonly #host: Host;
   readonly #image: BootImage | undefined;
-  readonly #planner = new SlicePlanner();
+  readonly #pace: RunPace;
   readonly #typist: KeyTypist;
   #state: MachineState = 'created';
   #end: MachineEnd | undefined;
   #loop: Promise<void> | undefined;
   #sleep: HostSleep | undefined;
-  /** Virtual time up to which the slice under way was planned, ns. */
-  #sliceEndNs = 0;
   #isInSlice = false;
   #isResetWanted = false;
   #isPowerOffWanted = false;
@@ -159,9 +157,12 @@ export class Machine {
     // Before the processor is made: a broken image costs no more than a message.
     this.#image = options.kernel === undefined ? undefined : loadImage(options, options.kernel);
     this.addressSpace = this.memory.guest.addressSpace;
-    this.clock = new MachineClock(() => host.nowMs());
+    const executed = () => this.vcpu?.instructionCount ?? 0;
+    this.#pace = new RunPace(host, options.instructionTiming, executed);
+    this.clock = this.#pace.clock;
     this.clock.onEarlier = () => {
-      if (this.#isInSlice && this.clock.nextDeadlineNs < this.#sliceEndNs) this.vcpu.requestStop();
+      const isSooner = this.clock.nextDeadlineNs < this.#pace.sliceEndNs;
+      if (this.#isInSlice && isSooner) this.vcpu.requestStop();
     };
     this.#serials = Array.from(
       { length: options.serialCount ?? 1 },
@@ -171,7 +172,8 @@ export class Machine {
           (bytes) => this.onSerial(bytes, index),
         ),
     );
-    this.pc = this.#createPC();
+    // The map is rendered once, not after each chip.
+    this.pc = transaction(() => this.#createPC());
     this.ports = this.pc.ports;
     this.#typist = new KeyTypist(this.clock, (bytes) => this.pc.keyboard.sendKeys(bytes));
     this.vcpu = accelerator.createVCPU(
@@ -526,15 +528,12 @@ export class Machine {
   /** One slice and what it asked for; whether the processor is halted. */
   #runSlice(): boolean {
     this.clock.fireDue();
-    const startNs = this.clock.nowNs();
-    const budget = this.#planner.budget(this.clock.nextDeadlineNs - startNs);
-    this.#sliceEndNs = startNs + this.#planner.sliceNs;
-    this.clock.limit(this.#sliceEndNs + STALL_NS_MAX);
+    const budget = this.#pace.beginSlice();
     const before = this.vcpu.instructionCount;
     this.#isInSlice = true;
-    const exit = this.vcpu.run(budget, this.#planner.sliceNs);
+    const exit = this.vcpu.run(budget, this.#pace.sliceNs);
     this.#isInSlice = false;
-    this.#planner.learn(this.vcpu.instructionCount - before, this.clock.nowNs() - startNs);
+    this.#pace.endSlice(this.vcpu.instructionCount - before);
     if (this.#isPowerOffWanted) {
       this.#isPowerOffWanted = false;
       this.#finish({ kind: 'power-off' });
@@ -560,17 +559,17 @@ export class Machine {
 
   /** Waits for the next timer or an input. */
   async #idle(): Promise<void> {
-    this.clock.limit(this.clock.nextDeadlineNs + STALL_NS_MAX);
-    const waitMs = (this.clock.nextDeadlineNs - this.clock.nowNs()) / NS_PER_MS;
-    // A host's timers are no finer than a ms, so the rest is spent yielding.
-    if (waitMs < 1) {
-      await this.#host.yield();
-      return;
-    }
+    const startMs = this.#host.nowMs();
+    const waitMs = this.#pace.idleMs();
     const longestMs = this.screen.onChange === undefined ? SLEEP_MS_MAX : SCREEN_MS;
-    this.#sleep = this.#host.sleep(Math.min(longestMs, Math.floor(waitMs)));
-    await this.#sleep.done;
-    this.#sleep = undefined;
+    if (waitMs === 0) await this.#host.yield();
+    else {
+      this.#sleep = this.#host.sleep(Math.min(longestMs, waitMs));
+      await this.#sleep.done;
+      this.#sleep = undefined;
+    }
+    const elapsedMs = this.#host.nowMs() - startMs;
+    this.#pace.idled(elapsedMs, elapsedMs < waitMs);
   }
 
   #finish(end: MachineEnd): void {

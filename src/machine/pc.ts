@@ -212,6 +212,10 @@ export class PC implements InterruptSource {
 
   /** Power-on state of every chip and, without firmware, what it would set. RAM is not touched. */
   reset(): void {
+    transaction(() => this.#reset());
+  }
+
+  #reset(): void {
     const chips = [
       ...[this.pit, this.controlB, this.rtc, ...this.serials, this.keyboard, this.port92],
       ...[this.chipset, this.dmas[0], this.dmas[1], this.dmaPages],

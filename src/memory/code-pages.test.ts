@@ -123,3 +123,21 @@ test('random code and writes agree with a list of units', () => {
     fuzzOptions(80),
   );
 });
+
+// Goal: whoever writes much asks this first, and then looks at no page's lines.
+test('isEmpty says whether any page holds code', () => {
+  const pages = CodePages.create({ pageCount: 4 });
+  expect(pages.isEmpty).toBe(true);
+  pages.addLines(PAGE, 128);
+  pages.addLines(PAGE + 256, 128);
+  pages.addLines(3 * PAGE, 128);
+  pages.invalidate(PAGE, 300);
+  expect(pages.isEmpty).toBe(false);
+  pages.onInvalidate(() => {
+    if (pages.isEmpty) pages.addLines(0, 128);
+  });
+  pages.dropPage(3 * PAGE);
+  expect(pages.isEmpty).toBe(false); // The listener decoded anew.
+  pages.dropPage(0);
+  expect(pages.hasCode(0, PAGE)).toBe(true);
+});

@@ -29,6 +29,8 @@ export class CodePages {
   readonly masks: Uint32Array;
   readonly #listeners: InvalidateListener[] = [];
   #dirty: DirtyMemory | undefined;
+  /** Pages with a mask that is not empty. */
+  #filledCount = 0;
 
   /** @throws {RangeError} if the masks do not lie in `buffer`, aligned to 4 bytes */
   constructor(options: {
@@ -90,9 +92,15 @@ export class CodePages {
     }
     this.#forEachPage(ramOffset, sizeBytes, (page, lines) => {
       const before = this.masks[page]!;
+      if (before === 0) this.#filledCount++;
       this.masks[page] = before | lines;
       if (before === 0) this.#dirty?.clear(page * PAGE_SIZE, PAGE_SIZE, DIRTY_CODE);
     });
+  }
+
+  /** Whether no page holds code. */
+  get isEmpty(): boolean {
+    return this.#filledCount === 0;
   }
 
   /** Whether any line that the range touches holds code. */
@@ -112,7 +120,9 @@ export class CodePages {
     this.#forEachPage(ramOffset, sizeBytes, (page, lines, start, size) => {
       if ((this.masks[page]! & lines) === 0) return;
       // The bits go first: a listener that decodes anew must find its own lines kept.
-      this.masks[page] = this.masks[page]! & ~lines;
+      const left = (this.masks[page]! & ~lines) >>> 0;
+      if (left === 0) this.#filledCount--;
+      this.masks[page] = left;
       const lineStart = start - (start & (CODE_LINE_BYTES - 1));
       const bytes = (start - lineStart + size + CODE_LINE_BYTES - 1) & -CODE_LINE_BYTES;
       for (const listener of this.#listeners) listener(lineStart, bytes);

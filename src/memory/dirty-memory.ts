@@ -15,6 +15,11 @@ export const DIRTY_MIGRATION = 0x8;
 export const DIRTY_CLONE = 0x10;
 /** Reset points: which pages changed since a machine was last put back. */
 export const DIRTY_RESET = 0x20;
+/**
+ * Pages that may be other than zeros. Whoever allocates a block whose zeros somebody will look for
+ * clears it; a block's first stores are slower then, so guest RAM keeps it set.
+ */
+export const DIRTY_FILLED = 0x40;
 /** What a store leaves: dirty for every client, present and future. */
 export const DIRTY_ALL = 0xff;
 
@@ -136,8 +141,7 @@ export class DirtyMemory {
     const { bytes } = this;
     const masks = (bits & DIRTY_CODE) !== 0 ? this.#codeMasks : undefined;
     if (bits === DIRTY_ALL && masks === undefined) bytes.fill(DIRTY_ALL, first, end);
-    else if (masks === undefined)
-      for (let page = first; page < end; page++) bytes[page] = bytes[page]! | bits;
+    else if (masks === undefined) this.#replace(first, end, DIRTY_ALL, bits);
     else
       for (let page = first; page < end; page++)
         bytes[page] = bytes[page]! | (masks[page] === 0 ? bits : bits & ~DIRTY_CODE);
@@ -191,9 +195,22 @@ export class DirtyMemory {
   clear(ramOffset: number, sizeBytes: number, bits: number): void {
     const first = this.#firstPage(ramOffset, sizeBytes);
     const count = pagesTouched(ramOffset, sizeBytes);
-    const bytes = this.bytes;
-    for (let page = first; page < first + count; page++) bytes[page] = bytes[page]! & ~bits;
+    this.#replace(first, first + count, DIRTY_ALL & ~bits, 0);
     this.#rearm(first, count);
+  }
+
+  /** Leaves of each byte of pages [first, end) what is in `kept`, and adds `added`; by fours. */
+  #replace(first: number, end: number, kept: number, added: number): void {
+    const { bytes } = this;
+    const words = this.#words;
+    const wordKept = Math.imul(kept, 0x01010101);
+    const wordAdded = Math.imul(added, 0x01010101);
+    let page = first;
+    for (; page < end && (page & 3) !== 0; page++) bytes[page] = (bytes[page]! & kept) | added;
+    const wordEnd = end >>> 2;
+    for (; page >>> 2 < wordEnd; page += 4)
+      words[page >>> 2] = (words[page >>> 2]! & wordKept) | wordAdded;
+    for (; page < end; page++) bytes[page] = (bytes[page]! & kept) | added;
   }
 
   /** How many pages of the range are dirty for one of the clients in `bits`. */

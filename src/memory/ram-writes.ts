@@ -100,6 +100,11 @@ export class RAMWrites implements RAMListListener {
   }
 
   #noteLong(ramOffset: number, sizeBytes: number): void {
+    if (sizeBytes > 0 && this.codePages?.isEmpty !== false) {
+      const end = ((ramOffset + sizeBytes - 1) >>> PAGE_BITS) + 1;
+      this.dirty.bytes.fill(DIRTY_ALL, ramOffset >>> PAGE_BITS, end);
+      return;
+    }
     let start = ramOffset;
     let rest = sizeBytes;
     while (rest > 0) {

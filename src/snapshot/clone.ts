@@ -7,9 +7,9 @@ import { Machine, type MachineOptions } from '../machine/machine.ts';
 import { DIRTY_CLONE, DIRTY_MIGRATION } from '../memory/dirty-memory.ts';
 import { MissingPages } from '../memory/missing-pages.ts';
 import { blocksOf, compareBlocks, compareConfigurations, sortedBlocks } from './machine-compare.ts';
-import { checkSections, restoreSections, saveSections } from './machine-state.ts';
+import { applySections, checkSections, saveSections } from './machine-state.ts';
 import { PageCapture } from './page-capture.ts';
-import { isZeros } from './snapshot-builder.ts';
+import { copyBlock, isZeros } from './zero-pages.ts';
 
 /** Pages that are copied before the guests get their turn. */
 const TURN_PAGES = 1024;
@@ -40,7 +40,11 @@ export async function cloneMachine(
   try {
     compareConfigurations(machine, source.configuration);
     compareBlocks(machine, blocksOf(source));
-    capture = await source.standStill(() => copyInstant(source, machine));
+    // Whoever cannot notice the first touch of a page gets all of them now.
+    const isLazy = source.vcpu.interceptsWrites && machine.vcpu.interceptsWrites;
+    const taken = await source.standStill(() => copyInstant(source, machine, isLazy));
+    if (taken === undefined) return { machine, done: Promise.resolve() };
+    capture = taken;
   } catch (error) {
     machine.close();
     throw error;
@@ -60,27 +64,26 @@ export async function cloneMachine(
   return { machine, done: fetchAll(machine, missing, capture, firstPage, endPage) };
 }
 
-/** State and small blocks at once; guest RAM is captured. */
-function copyInstant(source: Machine, machine: Machine): PageCapture {
+/** State and small blocks at once; guest RAM is captured, or else copied as well. */
+function copyInstant(source: Machine, machine: Machine, isLazy: boolean): PageCapture | undefined {
   const { guest } = source.memory;
   guest.addressSpace.syncDirtyLog();
-  restoreSections(machine, checkSections(machine, saveSections(source)), true);
+  // Nobody has seen the clone: if one of its components refuses, it goes, and needs no undoing.
+  applySections(machine, checkSections(machine, saveSections(source)));
   const target = machine.memory.guest;
   for (const block of sortedBlocks(source)) {
-    if (block === source.pc.ram) continue;
-    const copy = target.ramList.byId(block.id)!;
-    for (let offset = 0; offset < block.sizeBytes; offset += PAGE_SIZE) {
-      const bytes = block.bytes.subarray(offset, offset + PAGE_SIZE);
-      if (!isZeros(bytes) || !isZeros(copy.bytes.subarray(offset, offset + PAGE_SIZE)))
-        copy.bytes.set(bytes, offset);
-    }
-    target.ramWrites.note(copy.ramOffset, copy.sizeBytes);
+    if (isLazy && block === source.pc.ram) continue;
+    guest.ramList.ensure(block.ramOffset, block.sizeBytes);
+    copyBlock(guest, block, target, target.ramList.byId(block.id)!);
   }
   const { ramOffset, sizeBytes } = source.pc.ram;
-  guest.dirty.clear(ramOffset, sizeBytes, DIRTY_CLONE);
   target.dirty.mark(0, target.ramList.capacityBytes, DIRTY_MIGRATION);
-  const capture = new PageCapture(guest);
-  capture.want(ramOffset, sizeBytes);
+  let capture: PageCapture | undefined;
+  if (isLazy) {
+    guest.dirty.clear(ramOffset, sizeBytes, DIRTY_CLONE);
+    capture = new PageCapture(guest);
+    capture.want(ramOffset, sizeBytes);
+  }
   machine.pc.virtio.onRestored();
   machine.pc.generationId?.renew();
   return capture;

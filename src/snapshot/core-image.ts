@@ -14,6 +14,7 @@ import { type LoadedSection, sectionKey } from './sections.ts';
 import { SnapshotError } from './snapshot-error.ts';
 import type { SnapshotReader } from './snapshot-reader.ts';
 import type { CancelOptions } from './store.ts';
+import { releaseOf, vmcoreinfoAt } from './vmcoreinfo.ts';
 
 /** A run of guest-physical memory and the block that shows there. */
 export interface MappedRegion extends CoreRegion {
@@ -33,6 +34,8 @@ export interface CorePart {
 export interface CoreImage {
   readonly sizeBytes: number;
   readonly regions: readonly MappedRegion[];
+  /** Release of the Linux kernel that runs, once all parts are there, if there is just one. */
+  readonly kernelRelease: string | undefined;
   parts(options?: CancelOptions): AsyncGenerator<CorePart>;
 }
 
@@ -60,7 +63,9 @@ const VGA_FUNCTION = 'pci/02.0';
  */
 export function coreImageOf(source: CoreSource): CoreImage {
   const regions = memoryMapOf(source);
-  const header = elfCoreHeader(regions, [registersOf(source)]);
+  const registers = [registersOf(source)];
+  const header = elfCoreHeader(regions, registers);
+  let kernelRelease: string | undefined;
   let sizeBytes = header.length;
   const placed = regions.map((region) => {
     const fileOffset = sizeBytes;
@@ -69,8 +74,10 @@ export function coreImageOf(source: CoreSource): CoreImage {
   });
   async function* parts(options: CancelOptions = {}): AsyncGenerator<CorePart> {
     yield { fileOffset: 0, bytes: header };
+    const kernels = new Map<string, Uint8Array>();
     for await (const { blockId, firstPage, bytes } of source.pages(options)) {
       const first = firstPage * PAGE_SIZE;
+      if (blockId === RAM_ID) findKernels(bytes, kernels);
       // A block may show at several places.
       for (const region of placed) {
         if (region.blockId !== blockId) continue;
@@ -83,8 +90,28 @@ export function coreImageOf(source: CoreSource): CoreImage {
         };
       }
     }
+    // Memory of a kernel that ran before may be there still: nobody knows then which one runs.
+    const [note] = kernels.values();
+    if (note === undefined || kernels.size > 1) return;
+    kernelRelease = releaseOf(note);
+    yield { fileOffset: 0, bytes: elfCoreHeader(regions, registers, note) };
   }
-  return { sizeBytes, regions, parts };
+  return {
+    sizeBytes,
+    regions,
+    get kernelRelease() {
+      return kernelRelease;
+    },
+    parts,
+  };
+}
+
+/** What Linux kernels say of themselves in `bytes`, whole pages of RAM, each once. */
+function findKernels(bytes: Uint8Array, found: Map<string, Uint8Array>): void {
+  for (let start = 0; start < bytes.length; start += PAGE_SIZE) {
+    const note = vmcoreinfoAt(bytes.subarray(start));
+    if (note !== undefined) found.set(String.fromCharCode(...note), note);
+  }
 }
 
 /**

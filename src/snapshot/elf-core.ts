@@ -2,6 +2,8 @@
 // System V ABI, "ELF Header", "Program Header"; NT_PRSTATUS as i386 Linux lays it out (elf(5) and
 // the kernel's uapi headers name its fields; offsets are those of 32-bit longs).
 
+import { VMCOREINFO_BYTES_MAX } from './vmcoreinfo.ts';
+
 /** A run of guest-physical memory. */
 export interface CoreRegion {
   readonly gpa: number;
@@ -70,15 +72,20 @@ const REGISTER_ORDER = [
 /**
  * Everything before the memory: ELF header, program headers and notes, to a whole number of pages.
  * The regions' bytes follow, in their order, nothing between them. Virtual addresses are physical.
+ * @param vmcoreinfo the note of the kernel that runs, whole; there is room for one in any case, so
+ *   that it may be found while memory is written
  * @throws {RangeError} if a region ends above 4 GiB, or there are too many
  */
 export function elfCoreHeader(
   regions: readonly CoreRegion[],
   processors: readonly CoreRegisters[],
+  vmcoreinfo: Uint8Array = new Uint8Array(0),
 ): Uint8Array {
-  const noteBytes = processors.length * (NOTE_HEAD_BYTES + PRSTATUS_BYTES);
+  const statusBytes = processors.length * (NOTE_HEAD_BYTES + PRSTATUS_BYTES);
+  const noteBytes = statusBytes + vmcoreinfo.length;
   const notesOffset = EHDR_BYTES + (regions.length + 1) * PHDR_BYTES;
-  const headerBytes = Math.ceil((notesOffset + noteBytes) / PAGE_BYTES) * PAGE_BYTES;
+  const endMax = notesOffset + statusBytes + VMCOREINFO_BYTES_MAX;
+  const headerBytes = Math.ceil(endMax / PAGE_BYTES) * PAGE_BYTES;
   const totalBytes = regions.reduce((sum, { sizeBytes }) => sum + sizeBytes, headerBytes);
   const high = regions.find(({ gpa, sizeBytes }) => gpa + sizeBytes > 2 ** 32);
   if (high !== undefined || totalBytes >= FILE_BYTES_MAX || regions.length > PHDRS_MAX)
@@ -103,11 +110,14 @@ export function elfCoreHeader(
   putProgram(0, [PT_NOTE, notesOffset, 0, 0, noteBytes, 0, 0, 4]);
   let offset = headerBytes;
   for (const [i, { gpa, sizeBytes }] of regions.entries()) {
-    putProgram(i + 1, [PT_LOAD, offset, gpa, gpa, sizeBytes, sizeBytes, PF_RWX, PAGE_BYTES]);
+    // No alignment is stated: crash takes a core whose first segment is aligned to pages for one
+    // piece of memory from address 0 on.
+    putProgram(i + 1, [PT_LOAD, offset, gpa, gpa, sizeBytes, sizeBytes, PF_RWX, 0]);
     offset += sizeBytes;
   }
   for (const [i, registers] of processors.entries())
     putStatus(view, notesOffset + i * (NOTE_HEAD_BYTES + PRSTATUS_BYTES), i, registers);
+  bytes.set(vmcoreinfo, notesOffset + statusBytes);
   return bytes;
 }
 

@@ -29,8 +29,7 @@ import { SnapshotBuilder, type SnapshotProgress, type SnapshotSaved } from './sn
 import { SnapshotError } from './snapshot-error.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import type { CancelSignal, SnapshotStore } from './store.ts';
-
-const PAGE_WORDS = PAGE_SIZE / 4;
+import { noteFilled, zeroOthers } from './zero-pages.ts';
 
 /** How a machine is saved. */
 export interface SaveOptions {
@@ -62,7 +61,8 @@ export interface LoadOptions {
   readonly signal?: CancelSignal;
   /**
    * Whether the machine may run before its RAM is there: pages come when they are touched, and in
-   * the background. The store must be one that can be read at once.
+   * the background. The store must be one that can be read at once. An accelerator that does not
+   * intercept accesses loads it whole all the same.
    */
   readonly isLazy?: boolean;
   /** Told what is wrong with something that a load can do without. */
@@ -87,7 +87,6 @@ interface Instant {
   readonly capture: PageCapture;
   /** The MIGRATION bits, to be given back if the save fails. */
   readonly harvest: DirtyHarvest;
-  readonly pauseMs: number;
 }
 
 /**
@@ -172,29 +171,41 @@ export class MachineSnapshots {
       ...(signal === undefined ? {} : { signal }),
       ...(onProgress === undefined ? {} : { onProgress }),
     });
-    let instant: Instant | undefined;
-    try {
-      const taken = await this.machine.standStill(() => this.#takeInstant());
-      instant = taken;
-      const { capture, sections, pauseMs } = taken;
+    const held: { instant?: Instant } = {};
+    const give = async (taken: Instant): Promise<number> => {
+      const { capture } = taken;
       const dirtyPages = parent === undefined ? undefined : this.#dirtyPages(taken);
       if (dirtyPages === undefined) await this.#giveAll(builder, capture, signal);
       else await this.#giveDirty(builder, capture, dirtyPages, signal);
+      return dirtyPages?.length ?? this.#ramPages;
+    };
+    try {
+      const { taken, givenCount, pauseMs } = await this.machine.standStill(async () => {
+        const startMs = this.#nowMs();
+        const taken = this.#takeInstant();
+        held.instant = taken;
+        // A guest whose stores nobody sees in time must not run before its pages are given out.
+        const isAnnounced = this.machine.vcpu.interceptsWrites;
+        const givenCount = isAnnounced ? undefined : await give(taken);
+        return { taken, givenCount, pauseMs: this.#nowMs() - startMs };
+      });
+      const { capture, sections } = taken;
+      const pageCount = givenCount ?? (await give(taken));
       const saved = await builder.commit(tag, this.machine.configuration, sections);
       this.#base = { tag, digest: saved.manifest.digest };
       return {
         ...saved,
         tag,
         isIncremental: parent !== undefined,
-        pageCount: dirtyPages?.length ?? this.#ramPages,
+        pageCount,
         pauseMs,
         copiedPages: capture.copiedCount,
       };
     } catch (error) {
-      if (instant !== undefined) this.machine.memory.dirty.merge(instant.harvest);
+      if (held.instant !== undefined) this.machine.memory.dirty.merge(held.instant.harvest);
       throw error;
     } finally {
-      instant?.capture.end();
+      held.instant?.capture.end();
       await builder.abort();
     }
   }
@@ -243,7 +254,6 @@ export class MachineSnapshots {
 
   /** Called while the machine stands still. */
   #takeInstant(): Instant {
-    const startMs = this.#nowMs();
     const { guest } = this.machine.memory;
     const sections = saveSections(this.machine);
     guest.addressSpace.syncDirtyLog();
@@ -253,7 +263,7 @@ export class MachineSnapshots {
     const blocks = sortedBlocks(this.machine);
     // More than an incremental save needs; to sort that out takes longer than a guest should wait.
     for (const { ramOffset, sizeBytes } of blocks) capture.want(ramOffset, sizeBytes);
-    return { sections, capture, harvest, pauseMs: this.#nowMs() - startMs };
+    return { sections, capture, harvest };
   }
 
   /** RAM offsets of the pages of the instant that were dirty; the others are not wanted. */
@@ -318,8 +328,9 @@ export class MachineSnapshots {
     );
     const checked = checkMachine(machine, reader);
     const order = new OrderKeeper(this.store, this.#platform, reader, options.onNote);
+    // A page that is missing must be noticed when it is touched: else all of them come first.
     const lazy =
-      options.isLazy === true
+      options.isLazy === true && machine.vcpu.interceptsWrites
         ? new LazyPages(machine, reader, machine.pc.ram, () => order.read())
         : undefined;
     const blobs = lazy === undefined ? reader.pageIndex.blobs.keys() : lazy.eagerBlobs;
@@ -365,8 +376,8 @@ export class MachineSnapshots {
         block.bytes.set(bytes, firstPage * PAGE_SIZE);
         isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
       }
-      if (!(isBlank && block === this.machine.pc.ram)) zeroOthers(block, isPresent);
-      ramWrites.note(block.ramOffset, block.sizeBytes);
+      if (!(isBlank && block === this.machine.pc.ram)) zeroOthers(guest, block, isPresent);
+      noteFilled(guest, block, isPresent);
     }
   }
 }
@@ -397,18 +408,4 @@ function captured(
   for (let done = 0; done < sizeBytes; done += PAGE_SIZE)
     scratch.set(capture.peek(ramOffset + done), done);
   return scratch.subarray(0, sizeBytes);
-}
-
-/** Makes pages zeros that are not marked; a page that is zeros already is not written. */
-function zeroOthers(block: RAMBlock, isPresent: Uint8Array): void {
-  const { buffer, byteOffset, length } = block.bytes;
-  const words = new Int32Array(buffer, byteOffset, length >> 2);
-  for (let page = 0; page < isPresent.length; page++) {
-    if (isPresent[page] !== 0) continue;
-    const end = (page + 1) * PAGE_WORDS;
-    let bits = 0;
-    for (let i = page * PAGE_WORDS; i < end; i += 4)
-      bits |= words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]!;
-    if (bits !== 0) words.fill(0, end - PAGE_WORDS, end);
-  }
 }

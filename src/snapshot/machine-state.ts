@@ -124,7 +124,7 @@ export function restoreSections(
   }
 }
 
-/** As {@link restoreSections}, for sections that this very machine gave. */
+/** As {@link restoreSections}, without undoing: for sections that an equal machine just gave. */
 export function applySections(machine: Machine, checked: CheckedSections): void {
   apply(machine, checked, true);
 }
@@ -133,6 +133,8 @@ function apply(machine: Machine, checked: CheckedSections, keepsCode: boolean): 
   machine.clock.restore(checked.timeNs);
   for (const { savable, section } of checked.chips) savable.restore(section);
   restoreProcessor(machine.vcpu, checked.processor, keepsCode);
+  // Where time goes by instructions, another count is no time that passed.
+  machine.clock.restore(checked.timeNs);
   machine.restorePending(checked.pending);
 }
 

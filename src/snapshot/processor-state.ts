@@ -93,7 +93,7 @@ export const PROCESSOR_FIELDS: readonly ProcessorField[] = [
   { ...word(7, 'exception', layout.EXCEPTION_VECTOR), problem: exceptionProblem },
   word(8, 'exception error', layout.EXCEPTION_ERROR),
   word(9, 'exception has error', layout.EXCEPTION_HAS_ERROR, 1),
-  word(10, 'interrupt shadow', layout.INTERRUPT_SHADOW, 1),
+  word(10, 'interrupt shadow', layout.INTERRUPT_SHADOW, 2),
   word(11, 'halted', layout.HALTED, 1),
   word(12, 'pending debug', layout.PENDING_DEBUG),
   word(13, 'nmi blocked', layout.NMI_BLOCKED, 1),

@@ -1,6 +1,7 @@
 // A state to which a machine returns over and over, within one process: for those who run a million
 // inputs from one state. Nothing is copied when it is made; each page is copied just before its
-// first write, and a return copies back only what changed since the last one.
+// first write, and a return copies back only what changed since the last one. Under an accelerator
+// that does not announce writes all RAM is copied at once, and dirty bits say what changed.
 
 import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
@@ -21,6 +22,8 @@ export class ResetPoint {
   /** 1 for each page of the RAM offset space that changed since the last return. */
   readonly #isChanged: Uint8Array;
   #changed: number[] = [];
+  /** All RAM as it was at the instant, where the guest's writes are not announced. */
+  #copy: Uint8Array | undefined;
   #isOpen = true;
   readonly #onWrite = (ramOffset: number, sizeBytes: number): void =>
     this.#keep(ramOffset, sizeBytes);
@@ -32,7 +35,11 @@ export class ResetPoint {
     this.#isChanged = new Uint8Array(guest.ramList.pageCount);
     guest.addressSpace.syncDirtyLog();
     guest.dirty.clear(0, guest.ramList.capacityBytes, DIRTY_RESET);
-    guest.ramWrites.addBeforeListener(this.#onWrite);
+    if (machine.vcpu.interceptsWrites) guest.ramWrites.addBeforeListener(this.#onWrite);
+    else {
+      guest.ramList.ensure(0, guest.ramList.capacityBytes);
+      this.#copy = guest.ramList.bytes.slice();
+    }
   }
 
   /**
@@ -45,7 +52,10 @@ export class ResetPoint {
 
   /** Pages that changed since the point was made, or the last return. */
   get changedCount(): number {
-    return this.#changed.length;
+    if (this.#copy === undefined) return this.#changed.length;
+    const { guest } = this.machine.memory;
+    guest.addressSpace.syncDirtyLog();
+    return guest.dirty.count(DIRTY_RESET);
   }
 
   /**
@@ -63,10 +73,10 @@ export class ResetPoint {
     const { ramList, ramWrites, dirty } = machine.memory.guest;
     // This empties the TLB, so that what follows need not search it.
     applySections(machine, this.#state);
-    for (const page of this.#changed) {
+    for (const page of this.#changedPages()) {
       const start = page * PAGE_SIZE;
       ramWrites.before(start, PAGE_SIZE);
-      ramList.bytes.set(this.#originals.get(page)!, start);
+      ramList.bytes.set(this.#original(page), start);
       ramWrites.note(start, PAGE_SIZE);
       dirty.clear(start, PAGE_SIZE, DIRTY_RESET);
       this.#isChanged[page] = 0;
@@ -82,6 +92,20 @@ export class ResetPoint {
     // The bits stay clear: another point may count on them.
     this.machine.memory.guest.ramWrites.removeBeforeListener(this.#onWrite);
     this.#originals.clear();
+    this.#copy = undefined;
+  }
+
+  #changedPages(): readonly number[] {
+    if (this.#copy === undefined) return this.#changed;
+    const { addressSpace, dirty, ramList } = this.machine.memory.guest;
+    addressSpace.syncDirtyLog();
+    const pages = [...dirty.harvest(DIRTY_RESET).pages()];
+    return pages.filter((page) => ramList.blockAt(page * PAGE_SIZE) !== undefined);
+  }
+
+  #original(page: number): Uint8Array {
+    const start = page * PAGE_SIZE;
+    return this.#copy?.subarray(start, start + PAGE_SIZE) ?? this.#originals.get(page)!;
   }
 
   #keep(ramOffset: number, sizeBytes: number): void {

@@ -33,6 +33,7 @@ import {
   type SnapshotStore,
   type SnapshotStoreWriter,
 } from './store.ts';
+import { isZeros } from './zero-pages.ts';
 
 /** How a snapshot is made. */
 export interface SnapshotBuilderOptions {
@@ -482,14 +483,6 @@ function addPage(pack: OpenPack, blockIndex: number, page: number, bytes: Uint8A
   pack.bytes.set(bytes, pack.pages.length * PAGE_SIZE);
   pack.pages.push({ blockIndex, page });
   return pack;
-}
-
-/** Whether a page holds nothing but zeros. */
-export function isZeros(page: Uint8Array): boolean {
-  if (page.byteOffset % 4 !== 0 || page.length % 4 !== 0) return page.every((byte) => byte === 0);
-  const words = new Int32Array(page.buffer, page.byteOffset, page.length >> 2);
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
-  return true;
 }
 
 function checkBlocks(blocks: readonly IndexedBlock[]): void {

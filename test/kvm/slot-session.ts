@@ -14,7 +14,7 @@ import {
   type MemoryListener,
   MemoryRegion,
 } from '../../src/memory/index.ts';
-import { PAGE, SPACE_BYTES, type Step, steps, TreeModel } from '../memory-model.ts';
+import { PAGE, SPACE_BYTES, type Step, step, TreeModel } from '../memory-model.ts';
 import type { SlotGuest } from './memslots-board.ts';
 
 /** Where the tree lies: what ends at these tops ends exactly there. */
@@ -29,37 +29,40 @@ type Action =
 
 const page = fc.nat({ max: SPACE_BYTES / PAGE - 1 });
 const at = fc.constantFrom(0, 8, 0x7f8, 0x800, 0xff8, 0xfff);
+const change = step.map((one): Action => ({ kind: 'change', step: one }));
+const guest = fc.tuple(page, at).map(([page, at]): Action => ({ kind: 'guest', page, at }));
+const device = fc.tuple(page, at).map(([page, at]): Action => ({ kind: 'device', page, at }));
+const take = fc.constantFrom(...CLIENTS).map((client): Action => ({ kind: 'take', client }));
+const global = fc.boolean().map((flag): Action => ({ kind: 'global', flag }));
+
+/** Something of each kind is in the root from the start, at whole pages. */
+const beginning = fc.tuple(...Array.from({ length: 14 }, () => page)).map((pages) =>
+  pages.map(
+    (at, child): Action => ({
+      kind: 'change',
+      step: { kind: 'add', child, parent: 0, offset: at * PAGE, priority: 0, flag: true },
+    }),
+  ),
+);
 
 const action = fc.oneof(
-  {
-    weight: 4,
-    arbitrary: steps.filter(([step]) => step !== undefined).map(([step]) => step!),
-  },
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant('guest' as const), page, at }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('device' as const), page, at }) },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      kind: fc.constant('take' as const),
-      client: fc.constantFrom(...CLIENTS),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({ kind: fc.constant('global' as const), flag: fc.boolean() }),
-  },
+  { weight: 5, arbitrary: change },
+  { weight: 8, arbitrary: guest },
+  { weight: 1, arbitrary: device },
+  { weight: 3, arbitrary: take },
+  { weight: 1, arbitrary: global },
 );
 
 /** A session: where the tree lies, and what happens. */
-export const sessions = fc.record({
-  base: fc.constantFrom(...BASES),
-  actions: fc.array(
-    action.map(
-      (one): Action => ('offset' in one ? { kind: 'change', step: one } : (one as Action)),
-    ),
-    { maxLength: 60 },
-  ),
-});
+export const sessions = fc
+  .record({
+    base: fc.constantFrom(...BASES),
+    beginning: fc
+      .shuffledSubarray([...Array(14).keys()])
+      .chain((some) => beginning.map((all) => some.map((index) => all[index]!))),
+    rest: fc.array(action, { minLength: 30, maxLength: 80 }),
+  })
+  .map(({ base, beginning: first, rest }) => ({ base, actions: [...first, ...rest] }));
 
 /** What a session is played on. */
 export interface SessionSubject extends SlotGuest {
@@ -96,8 +99,12 @@ export function playSession(
   const write = (gpa: number, value: number, isGuest: boolean): void => {
     const shown = model.show(gpa - base);
     const isRAM = model.kindOf(shown) === 'ram';
-    if (!isGuest || !canReach || !subject.guestWrite(gpa, value)) space.write(gpa, 1, value);
-    if (!isRAM) return;
+    const isStored = isGuest && canReach && subject.guestWrite(gpa, value);
+    if (!isStored) space.write(gpa, 1, value);
+    if (!isRAM) {
+      expect(isStored).toBe(false);
+      return;
+    }
     const ramOffset = model.ramOffsetOf(shown);
     expect(ramList.bytes[ramOffset]).toBe(value);
     for (const set of expected.values()) set.add(Math.floor(ramOffset / PAGE));

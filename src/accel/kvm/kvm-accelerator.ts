@@ -40,15 +40,15 @@ function createVCPU(
     const { calls, runBytes } = host;
     vm = new VirtualMachine(host);
     const cpuid = guestCPUID(calls, host.supportedCPUID());
-    const slots = attachSlots(vm, wiring, memory, onProblem);
+    const memslots = attachSlots(vm, wiring, memory, onProblem);
     const alias = new A20Alias(wiring.memory);
     const setA20 = (isEnabled: boolean) => alias.set(isEnabled);
     const ownVM = vm;
     const onClose = () => {
-      slots.detach();
+      wiring.memory.removeListener(memslots);
       ownVM.close();
     };
-    return new KVMVCPU({ vm, runBytes, cpuid, wiring, memory, setA20, onClose });
+    return new KVMVCPU({ vm, runBytes, cpuid, wiring, memory, memslots, setA20, onClose });
   } catch (error) {
     vm?.close();
     throw error;
@@ -63,18 +63,18 @@ function attachSlots(
   wiring: CPUWiring,
   memory: MachineMemory,
   onProblem: (error: KVMError) => void,
-): { detach(): void } {
+): Memslots {
   const { ramWrites } = wiring.memory;
   if (ramWrites === undefined)
     throw new KVMError('EINVAL', 'Cannot run on KVM as writes of RAM must be tracked');
   const { ramList, buffer } = memory;
   const base = BigInt(vm.calls.addressOf(new Uint8Array(buffer)) + ramList.baseOffset);
-  const slots = new Memslots({
+  const memslots = new Memslots({
     vm,
     ramWrites,
     hostAddress: (ramOffset) => base + BigInt(ramOffset),
     onProblem,
   });
-  wiring.memory.addListener(slots);
-  return { detach: () => wiring.memory.removeListener(slots) };
+  wiring.memory.addListener(memslots);
+  return memslots;
 }

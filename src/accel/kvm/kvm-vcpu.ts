@@ -12,6 +12,7 @@ import { accessMemory, accessPort, drainRing } from './guest-access.ts';
 import { Kick } from './kick.ts';
 import { KVMError } from './kvm-vm.ts';
 import type { HostBytes, LinuxCalls } from './linux-calls.ts';
+import type { Memslots } from './memslots.ts';
 import { KERNEL_MSRS, StateTransfer } from './state-transfer.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
@@ -37,6 +38,7 @@ export interface KVMVCPUOptions {
   readonly cpuid: HostBytes;
   readonly wiring: CPUWiring;
   readonly memory: MachineMemory;
+  readonly memslots: Memslots;
   /** The A20 gate, as the memory map shows it. */
   readonly setA20: (isEnabled: boolean) => void;
   /** Lets go of everything else of the virtual machine. */
@@ -45,6 +47,8 @@ export interface KVMVCPUOptions {
 
 export class KVMVCPU implements VCPU {
   readonly state: CPUState;
+  /** The machine's memory as the kernel has it. */
+  readonly memslots: Memslots;
   /** The guest writes RAM without anybody's knowing before its dirty log is read. */
   readonly interceptsWrites = false;
   /** The kernel does not count them. */
@@ -87,6 +91,7 @@ export class KVMVCPU implements VCPU {
     const { calls } = vm;
     this.#calls = calls;
     this.#wiring = wiring;
+    this.memslots = options.memslots;
     this.#setA20 = options.setA20;
     this.#onClose = options.onClose;
     this.state = new CPUState(memory.buffer);

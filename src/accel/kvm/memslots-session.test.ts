@@ -56,7 +56,7 @@ test.each(LOGS)(
           return subject(Object.assign(model, { vm: model }), memory, options, () => model.ring!);
         });
       }),
-      fuzzOptions(80),
+      fuzzOptions(15),
     );
   },
 );
@@ -80,7 +80,7 @@ test.skipIf(reason !== undefined).each(LOGS)(
           close();
         }
       }),
-      fuzzOptions(20),
+      fuzzOptions(15),
     );
   },
 );

@@ -108,6 +108,8 @@ test('failure 40: deletions come before additions; what did not change keeps its
     board.root.addSubregion(6 * PAGE, MemoryRegion.ram('again', low.block!));
   });
   expect(board.model.log).toEqual([]);
+  board.root.subregions[0]!.setLogging(DIRTY_VGA, true);
+  expect(board.listing()).toContain('6+4 wl @0');
 });
 
 test('failure 37: shadow RAM that becomes read-only is another slot', () => {
@@ -203,6 +205,11 @@ test('a client that takes its bits makes all slots of those pages log, before it
   board.root.addSubregion(0x40 * PAGE, MemoryRegion.alias('late', ram, 0, PAGE));
   board.write(0x40 * PAGE);
   expect(take(board, DIRTY_CLONE)).toEqual([0]);
+  // Nobody can write through what is read-only.
+  const late = MemoryRegion.alias('late rom', board.root.subregions[1]!, 0, PAGE);
+  board.root.addSubregion(0x50 * PAGE, late);
+  begin(board, DIRTY_CLONE);
+  expect(board.listing().filter((slot) => slot.includes('r'))).toEqual(['30+1 r @8', '50+1 r @8']);
 });
 
 test('failure 46: a migration that ends stops the log, but not that of a display', () => {

@@ -13,7 +13,7 @@
 //   or a page of it is clean for somebody.
 // - A slot that goes is harvested first. Its pages keep their bits: nothing can write through it.
 // - A client that stops gets its bit set on all pages, as it will hear of no store any more; and once
-//   no page is clean for anybody the slot stops to log, after a harvest.
+//   no page is clean for anybody the slot stops to log: what the kernel drops then is known already.
 // - `syncDirtyLog` harvests all logged slots of its range, so that a client that calls it first and
 //   then takes its bits has missed nothing.
 //
@@ -279,8 +279,8 @@ export class Memslots implements MemoryListener {
   #stopClients(slot: KVMSlot, clients: number): void {
     const { run } = slot;
     if (!slot.isLogged) return;
-    this.#harvest(slot);
     this.#ramWrites.dirty.mark(run.ramOffset, run.sizeBytes, clients);
+    // The kernel drops what it has logged. Nothing is lost: no page is clean for anybody.
     if (!this.#wantsLog(run)) this.#setLogged(slot, false);
   }
 

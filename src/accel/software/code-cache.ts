@@ -57,6 +57,24 @@ interface RowTraits {
   readonly hasNoIndex: boolean;
 }
 
+const traitsByDecoder = new WeakMap<Decoder, readonly RowTraits[]>();
+
+/** The same for every machine. */
+function traitsOf(decoder: Decoder): readonly RowTraits[] {
+  let traits = traitsByDecoder.get(decoder);
+  if (traits !== undefined) return traits;
+  traits = decoder.map.rows.map(({ kinds, row, hasModRM }) => ({
+    isBranch: kinds.some(({ place }) => place === 'J'),
+    // With a ModRM byte the memory forms say it, and the register form has no address.
+    usesAddressSize: row.options.usesAddressSize === true && !hasModRM,
+    isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
+    endsBlock: row.options.endsBlock === true,
+    hasNoIndex: kinds.some(({ place }) => place === 'O'),
+  }));
+  traitsByDecoder.set(decoder, traits);
+  return traits;
+}
+
 export class CodeCache {
   readonly #decoder: Decoder;
   readonly #handlers: Uint16Array;
@@ -100,14 +118,7 @@ export class CodeCache {
     this.#ramBase = options.ramBase;
     this.#base = options.reservedOffset;
     this.#codePages = options.codePages;
-    this.#traits = options.decoder.map.rows.map(({ kinds, row, hasModRM }) => ({
-      isBranch: kinds.some(({ place }) => place === 'J'),
-      // With a ModRM byte the memory forms say it, and the register form has no address.
-      usesAddressSize: row.options.usesAddressSize === true && !hasModRM,
-      isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
-      endsBlock: row.options.endsBlock === true,
-      hasNoIndex: kinds.some(({ place }) => place === 'O'),
-    }));
+    this.#traits = traitsOf(options.decoder);
     options.codePages.onInvalidate((ramOffset, sizeBytes) =>
       this.#invalidate(ramOffset, sizeBytes),
     );
@@ -195,6 +206,32 @@ export class CodeCache {
     if (status !== DECODE_OK) this.#writeFailure(record, status);
     else this.#writeRecord(record, mode, -1, this.#decoder.instruction);
     return status;
+  }
+
+  /**
+   * Decodes the instruction at an offset of a page that ends in the page behind it, into a record
+   * outside any page. Its bytes in the second page count as code of that page from then on.
+   * @param records of the first page
+   * @param rest records of the second page
+   * @returns false if that is no instruction
+   */
+  decodeAcross(records: number, offset: number, rest: number, record: number): boolean {
+    const keys = [records, rest].map((start) => this.#keyOf[this.slotOf(start)]!);
+    const [first, second] = keys.map((key) => Math.floor(key / MODE_COUNT) * PAGE_BYTES);
+    const inFirst = PAGE_BYTES - offset;
+    const inSecond = INSTRUCTION_BYTES_MAX - inFirst;
+    const bytes = new Uint8Array(INSTRUCTION_BYTES_MAX);
+    const from = this.#ramBase + first! + offset;
+    bytes.set(this.#u8.subarray(from, from + inFirst));
+    const to = this.#ramBase + second!;
+    bytes.set(this.#u8.subarray(to, to + inSecond), inFirst);
+    const mode = keys[0]! & (MODE_COUNT - 1);
+    const status = this.decodeIsolated(bytes, bytes.length, mode, record);
+    if (status !== DECODE_OK) return false;
+    const size = (this.#u8[record + 2]! >>> RECORD_SHIFT) - inFirst;
+    if (size <= 0) return false;
+    this.#codePages.addLines(second!, size);
+    return true;
   }
 
   /** Forgets everything: after RAM was replaced from outside. */

@@ -127,6 +127,7 @@ export class EngineEmitter implements Emitter {
     const slow = (): Value => {
       const size = i32(sizeBytes);
       const { checkAccess } = this.site.targets.slow;
+      this.site.noteFuel();
       const linear = this.f.call(checkAccess, field.shrU(5), offset, size, i32(isWrite ? 1 : 0));
       this.site.leaveOnFault();
       return linear;

@@ -36,6 +36,8 @@ export interface EngineSite {
   /** General register by its offset in the state area, 1, 2 or 4 bytes, zero-extended. */
   loadRegister(offset: Value, size: number): Value;
   storeRegister(offset: Value, size: number, value: Value): void;
+  /** Before a call of TypeScript that may want to know how many instructions were executed. */
+  noteFuel(): void;
   /** After a call of TypeScript: leaves if it faulted; notes if anything else wants attention. */
   leaveOnFault(): void;
   /** EIP of this instruction, and of the one behind it. */

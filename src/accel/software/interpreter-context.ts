@@ -33,6 +33,7 @@ import {
   ModuleBuilder,
   type Value,
 } from '../../wasm/index.ts';
+import { isCodeAt } from './code-rows.ts';
 import {
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
@@ -150,6 +151,7 @@ export class InterpreterContext {
     });
     module.define(this.lookUp, (f) => this.#lookUp(f));
     module.exportFunction('jump', this.jump);
+    this.shared(isCodeAt); // For units alone.
     // Units import this and no table: V8 (Node 20) copies an imported table into each instance.
     const byHandler = { params: [I, I, I], results: [] };
     const enter = module.function('dispatch', byHandler, (f) =>

@@ -3,7 +3,7 @@
 
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import type { CompiledRow } from '../../cpu/opcode-map.ts';
-import { EIP, FLAG_AUX, FLAG_RESULT, NEXT_EIP } from '../../cpu/state-layout.ts';
+import { EIP, FLAG_AUX, FLAG_RESULT, FUEL, NEXT_EIP } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Local, load, type Value } from '../../wasm/index.ts';
 import type { EngineSite, InstructionFields } from './engine-site.ts';
 import { dispatch, type InterpreterContext } from './interpreter-context.ts';
@@ -80,6 +80,10 @@ export class InterpreterSite implements EngineSite {
     else rawStore(this.f, address, size, value, place);
   }
 
+  noteFuel(): void {
+    storeState(this.f, FUEL, this.#fuel);
+  }
+
   leaveOnFault(): void {
     const { f } = this;
     f.set(this.#fuel, f.call(this.targets.afterSlow, this.#record, this.#fuel));
@@ -135,6 +139,7 @@ export class InterpreterSite implements EngineSite {
   }
 
   #noteEip(): void {
+    this.noteFuel();
     storeState(this.f, EIP, this.currentEip());
     storeState(this.f, NEXT_EIP, this.nextEip());
   }

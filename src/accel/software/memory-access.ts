@@ -73,10 +73,12 @@ export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
     () => rawLoad(linear.add(load('i32', row, ADDEND)), size),
     () => {
       if (size <= 4) {
+        site.noteFuel();
         const value = f.call(targets.slow.load, linear, i32(size));
         site.leaveOnFault();
         return value;
       }
+      site.noteFuel();
       f.call(targets.slow.loadWide, linear, i32(size));
       site.leaveOnFault();
       return rawLoad(i32(0), size, SCRATCH);
@@ -125,10 +127,12 @@ export function emitModify(
     () => rawLoad(address, size),
     () => {
       if (size <= 4) {
+        site.noteFuel();
         const value = f.call(targets.slow.loadForStore, linear, i32(size));
         site.leaveOnFault();
         return value;
       }
+      site.noteFuel();
       f.call(targets.slow.loadWideForStore, linear, i32(size));
       site.leaveOnFault();
       return rawLoad(i32(0), size, SCRATCH);
@@ -154,9 +158,11 @@ function emitLineAddress({ f, targets }: EngineSite, linear: Value, size: number
 function emitSlowStore(site: EngineSite, linear: Value, size: number, pinned: Value): void {
   const { f, targets } = site;
   if (size <= 4) {
+    site.noteFuel();
     f.call(targets.slow.store, linear, pinned, i32(size));
   } else {
     rawStore(f, i32(0), size, pinned, SCRATCH);
+    site.noteFuel();
     f.call(targets.slow.storeWide, linear, i32(size));
   }
   site.leaveOnFault();

@@ -84,6 +84,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly #filledRows = new Uint32Array(CODE_ROW_COUNT);
   #filledCount = 0;
   #instructionCount = 0;
+  /** Instructions that generated code, which is running, may execute; else 0. */
+  #slice = 0;
   /** Instructions to the next sample, and between two. */
   #untilSample = SAMPLE_SLICE;
   #sampleSlice = SAMPLE_SLICE;
@@ -148,7 +150,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   }
 
   get instructionCount(): number {
-    return this.#instructionCount;
+    // Inside a call from generated code, which has noted how many may follow its instruction.
+    const left = this.state.i32[FUEL >> 2]! + this.state.i32[FUEL_HELD >> 2]! + 1;
+    return this.#instructionCount + (this.#slice === 0 ? 0 : this.#slice - left);
   }
 
   run(instructionBudget: number): RunExit {
@@ -158,6 +162,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       return this.#runAll(Math.min(instructionBudget, BUDGET_MAX));
     } finally {
       this.#isRunning = false;
+      this.#slice = 0;
       this.state.u64[INSTRUCTION_COUNT >> 3] = BigInt(this.#instructionCount);
     }
   }
@@ -237,7 +242,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       const slice = isStepping ? 1 : Math.min(left, this.#untilSample);
       state.i32[FUEL_HELD >> 2] = 0;
       if (this.isTranslatingEagerly) this.#translateHere();
+      this.#slice = slice;
       this.#run(slice);
+      this.#slice = 0;
       const used = slice - state.i32[FUEL >> 2]!;
       left -= used;
       this.#instructionCount += used;

@@ -1,19 +1,21 @@
 // Finds hot code by sampling, translates it, and takes translations back when their code is stored
-// to. Units are compiled in batches, on other threads where the host can, while the interpreter goes
-// on; a unit whose code changed meanwhile is not installed.
+// to. Units are compiled in batches, on other threads where the host can, while the interpreter
+// goes on; a unit whose code changed meanwhile is not installed.
 
 import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
-import { RECORD_BYTES, RECORD_SHIFT } from './record.ts';
+import { RECORD_BYTES } from './record.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { buildUnits, mustDefer } from './unit-module.ts';
+import { type ReaderParts, UnitReader } from './unit-reader.ts';
 import {
-  type CodeReader,
   findRegion,
+  pageOf,
   type UnitInstruction,
+  type UnitPage,
   type UnitRegion,
 } from './unit-region.ts';
 
@@ -26,13 +28,18 @@ const REWRITES_MAX = 16;
 const BATCH_MAX = 16;
 const WAIT_INSTRUCTIONS = 160_000;
 
-interface Unit {
+/** What a unit has of one page. */
+interface UnitPart {
   readonly slot: number;
-  readonly region: UnitRegion;
-  /** Table indexes of its entries, in the region's order; none before it is installed. */
-  entries: readonly number[];
-  /** Offsets [start, end) of its instructions. */
+  /** Offsets [start, end) in the page of bytes of its instructions. */
   readonly ranges: readonly (readonly [number, number])[];
+}
+
+interface Unit {
+  readonly region: UnitRegion;
+  readonly parts: readonly UnitPart[];
+  /** Its entries' records and table indexes; none before it is installed. */
+  entries: readonly (readonly [record: number, entry: number])[];
   isDropped: boolean;
 }
 
@@ -40,7 +47,7 @@ interface PageHeat {
   samples: number;
   rewrites: number;
   readonly units: Set<Unit>;
-  /** 1 for each offset at which an instruction of a unit starts. */
+  /** 1 for each offset that a unit has the byte of. */
   readonly covered: Uint8Array;
 }
 
@@ -48,18 +55,16 @@ export class Translator {
   readonly counters = { units: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
   readonly #state: CPUState;
   readonly #cache: CodeCache;
-  readonly #interpreter: HandlerLayout;
   readonly #entries: UnitEntries;
   readonly #imports: object;
-  readonly #u8: Uint8Array;
   readonly #u16: Uint16Array;
-  readonly #u32: Uint32Array;
+  readonly #reading: ReaderParts;
   readonly #pages = new Map<number, PageHeat>();
   /** Units that wait to be compiled, and instructions since the first of them came. */
   #queue: Unit[] = [];
   #waited = 0;
-  /** By handler: whether instructions with it are left to the interpreter. */
-  readonly #deferred = new Map<number, boolean>();
+  /** Whether instructions with a meaning are left to the interpreter. */
+  readonly #deferred = new Map<HandlerMeaning, boolean>();
 
   constructor(options: {
     readonly state: CPUState;
@@ -73,12 +78,16 @@ export class Translator {
   }) {
     this.#state = options.state;
     this.#cache = options.cache;
-    this.#interpreter = options.interpreter;
     this.#entries = options.entries;
     this.#imports = options.imports;
-    this.#u8 = new Uint8Array(options.buffer);
     this.#u16 = new Uint16Array(options.buffer);
-    this.#u32 = new Uint32Array(options.buffer);
+    const { state, cache, interpreter, entries } = options;
+    this.#reading = {
+      ...{ state, cache, interpreter, entries },
+      buffer: new Uint8Array(options.buffer),
+      isDeferred: (instruction) => this.#isDeferred(instruction),
+      isUsable: (slot) => (this.#pages.get(slot)?.rewrites ?? 0) <= REWRITES_MAX,
+    };
     options.codePages.onInvalidate((ramOffset, sizeBytes) =>
       this.#invalidate(ramOffset, sizeBytes),
     );
@@ -94,25 +103,25 @@ export class Translator {
     if (this.#queue.length > 0) this.#waited += instructions;
     if (this.#waited >= WAIT_INSTRUCTIONS) this.#compileSoon();
     const { u32 } = this.#state;
-    const records = u32[PAGE_RECORDS >> 2]!;
-    const offset = (this.#state.eip - u32[PAGE_EIP >> 2]!) >>> 0;
-    const slot = this.#cache.slotOf(records);
+    const pageEip = u32[PAGE_EIP >> 2]!;
+    const offset = (this.#state.eip - pageEip) >>> 0;
+    const slot = this.#cache.slotOf(u32[PAGE_RECORDS >> 2]!);
     if (slot < 0 || offset >= PAGE_BYTES) return false;
     const page = this.#page(slot);
     if (page.covered[offset] !== 0) return true;
     if (page.rewrites > REWRITES_MAX || ++page.samples < HEAT_MIN) return false;
-    if (this.#plan(slot, page, records, offset) && this.#queue.length >= BATCH_MAX) {
+    if (this.#plan(slot, pageEip, offset, false) && this.#queue.length >= BATCH_MAX) {
       this.#compileSoon();
     }
     return true;
   }
 
-  /** Translates the code at an offset of the page of records at once, however cold: for tests. */
+  /** Translates the code at EIP, in the page of `records`, at once, however cold: for tests. */
   translateAt(records: number, offset: number): void {
     const slot = this.#cache.slotOf(records);
-    if (slot < 0) return;
-    const page = this.#page(slot);
-    if (page.covered[offset] !== 0 || !this.#plan(slot, page, records, offset)) return;
+    if (slot < 0 || this.#page(slot).covered[offset] !== 0) return;
+    const pageEip = (this.#state.eip - offset) >>> 0;
+    if (!this.#plan(slot, pageEip, offset, true)) return;
     const units = this.#takeQueue();
     this.#install(units, new WebAssembly.Module(this.#build(units)));
   }
@@ -132,23 +141,31 @@ export class Translator {
   }
 
   /** Finds a unit for the code at `sampled` and queues it. */
-  #plan(slot: number, page: PageHeat, records: number, sampled: number): boolean {
-    const reader: CodeReader = {
-      instructionAt: (offset) => this.#instructionAt(records, offset),
-      isDeferred: (instruction) => this.#isDeferred(instruction),
-    };
-    const region = findRegion(reader, sampled);
+  #plan(slot: number, pageEip: number, sampled: number, decodes: boolean): boolean {
+    const records = this.#cache.recordsOfSlot(slot);
+    const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), sampled);
     if (region.blocks.length === 0) return false;
-    const ranges: [number, number][] = [];
-    for (const { instructions } of region.blocks) {
-      const last = instructions.at(-1)!;
-      ranges.push([instructions[0]!.offset, last.next]);
-      for (const { offset } of instructions) page.covered[offset] = 1;
+    const parts = region.pages.map((page) => this.#partOf(region, page));
+    const unit: Unit = { region, parts, entries: [], isDropped: false };
+    for (const part of parts) {
+      const page = this.#page(part.slot);
+      page.units.add(unit);
+      for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
-    const unit: Unit = { slot, region, entries: [], ranges, isDropped: false };
-    page.units.add(unit);
     this.#queue.push(unit);
     return true;
+  }
+
+  #partOf({ blocks }: UnitRegion, { page, records }: UnitPage): UnitPart {
+    const pageStart = page * PAGE_BYTES;
+    const ranges = blocks.map(({ start, instructions }): [number, number] => [
+      Math.max(0, start - pageStart),
+      Math.min(PAGE_BYTES, instructions.at(-1)!.next - pageStart),
+    ]);
+    return {
+      slot: this.#cache.slotOf(records),
+      ranges: ranges.filter(([start, end]) => start < end),
+    };
   }
 
   #takeQueue(): Unit[] {
@@ -186,46 +203,35 @@ export class Translator {
     const { exports } = new WebAssembly.Instance(module, this.#imports);
     this.counters.modules++;
     for (const [index, unit] of units.entries()) {
-      const { blocks, entries, structure } = unit.region;
+      const { blocks, entries } = unit.region;
       if (unit.isDropped || this.#entries.freeCount < entries.length) continue;
-      const records = this.#cache.recordsOfSlot(unit.slot);
-      unit.entries = entries.map((block) => {
-        const record = records + blocks[block]!.start * RECORD_BYTES;
-        const number = structure.enterNumbers.get(block)!;
-        return this.#entries.add(record, number, exports[`u${index}`]);
-      });
+      unit.entries = this.#enter(unit.region, exports[`u${index}`]);
       this.counters.units++;
       for (const { instructions } of blocks) this.counters.instructions += instructions.length;
     }
   }
 
-  #instructionAt(records: number, offset: number): UnitInstruction | undefined {
-    if (offset < 0 || offset >= PAGE_BYTES) return undefined;
-    const at = records + offset * RECORD_BYTES;
-    if (this.#u16[at >>> 1] === 0) this.#cache.decodeAt(at);
-    const handler = this.#entries.handlerOf(this.#u16[at >>> 1]!);
-    const meaning: HandlerMeaning | undefined = this.#interpreter.meanings[handler];
-    if (!meaning) return undefined;
-    return {
-      offset,
-      next: offset + (this.#u8[at + 2]! >>> RECORD_SHIFT),
-      handler,
-      meaning,
-      reg: this.#u8[at + 3]!,
-      base: this.#u8[at + 4]!,
-      index: this.#u8[at + 5]!,
-      scale: this.#u8[at + 6]!,
-      segment: this.#u8[at + 7]!,
-      displacement: this.#u32[(at + 8) >>> 2]! | 0,
-      immediate: this.#u32[(at + 12) >>> 2]! | 0,
-    };
+  /** Puts entries into records; the code of units that began there before stays with them. */
+  #enter(region: UnitRegion, unit: unknown): [number, number][] {
+    const { blocks, entries, pages, structure } = region;
+    const added: [number, number][] = [];
+    for (const block of entries) {
+      const { start } = blocks[block]!;
+      const index = pages.findIndex(({ page }) => page === pageOf(start));
+      const record = pages[index]!.records + (start & (PAGE_BYTES - 1)) * RECORD_BYTES;
+      const number = structure.enterNumbers.get(block)!;
+      const handler = this.#u16[record >>> 1]!;
+      if (start !== region.root && this.#entries.handlerOf(handler) !== handler) continue;
+      added.push([record, this.#entries.add(record, { page: index, number }, unit)]);
+    }
+    return added;
   }
 
   #isDeferred(instruction: UnitInstruction): boolean {
-    let known = this.#deferred.get(instruction.handler);
+    let known = this.#deferred.get(instruction.meaning);
     if (known === undefined) {
       known = mustDefer(instruction);
-      this.#deferred.set(instruction.handler, known);
+      this.#deferred.set(instruction.meaning, known);
     }
     return known;
   }
@@ -239,8 +245,8 @@ export class Translator {
         const page = this.#pages.get(slot);
         if (!page) continue;
         for (const unit of page.units) {
-          if (!unit.ranges.some(([start, end]) => start < to && end > from)) continue;
-          this.#drop(page, unit);
+          if (!this.#usesBytes(unit, slot, from, to)) continue;
+          this.#drop(unit);
           page.rewrites++;
         }
       }
@@ -248,15 +254,19 @@ export class Translator {
     }
   }
 
-  #drop(page: PageHeat, unit: Unit): void {
-    const records = this.#cache.recordsOfSlot(unit.slot);
-    const { blocks, entries } = unit.region;
-    for (const [index, entry] of unit.entries.entries()) {
-      const { start } = blocks[entries[index]!]!;
-      this.#entries.remove(records + start * RECORD_BYTES, entry);
+  #usesBytes({ parts }: Unit, slot: number, from: number, to: number): boolean {
+    return parts.some(
+      (part) => part.slot === slot && part.ranges.some(([start, end]) => start < to && end > from),
+    );
+  }
+
+  #drop(unit: Unit): void {
+    for (const [record, entry] of unit.entries) this.#entries.remove(record, entry);
+    for (const { slot, ranges } of unit.parts) {
+      const page = this.#page(slot);
+      for (const [start, end] of ranges) page.covered.fill(0, start, end);
+      page.units.delete(unit);
     }
-    for (const [start, end] of unit.ranges) page.covered.fill(0, start, end);
-    page.units.delete(unit);
     unit.isDropped = true;
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.
@@ -267,7 +277,7 @@ export class Translator {
   #forget(slot: number): void {
     const page = this.#pages.get(slot);
     if (!page) return;
-    for (const unit of page.units) this.#drop(page, unit);
+    for (const unit of page.units) this.#drop(unit);
     this.#pages.delete(slot);
   }
 }

@@ -3,6 +3,7 @@
 
 import {
   EIP,
+  EIP_BIAS,
   FUEL,
   FUEL_HELD,
   GPR,
@@ -19,14 +20,18 @@ import {
   load,
   type Value,
 } from '../../wasm/index.ts';
+import { isCodeAt } from './code-rows.ts';
 import type { CallTargets } from './engine-site.ts';
-import { RECORD_BYTES, RECORD_HANDLER } from './record.ts';
+import { RECORD_BYTES, RECORD_HANDLER, RECORD_SHIFT } from './record.ts';
 import { loadState, storeState } from './state-access.ts';
+import { ENTRY_PAGE_SHIFT } from './unit-entries.ts';
 import type { FlagForm, UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
 import { pageOf, type UnitBlock, type UnitInstruction, type UnitRegion } from './unit-region.ts';
 
 const REGISTER_COUNT = 8;
+const PAGE_BITS = 12;
+const PAGE_BYTES = 1 << PAGE_BITS;
 
 /** Functions and types that exits need. */
 export interface UnitTargets extends CallTargets {
@@ -60,6 +65,8 @@ export class UnitFrame {
   readonly #flagForms: readonly FlagForm[];
   readonly #exitAt: Local;
   readonly #exitHandler: Local;
+  /** Bit i: page i of the unit's is known to be where it was translated. */
+  readonly #reached: Local;
   #flow: UnitFlow | undefined;
   /** The block being emitted. */
   #block: UnitBlock;
@@ -90,6 +97,7 @@ export class UnitFrame {
     this.pending = f.local('i32');
     this.#exitAt = f.local('i32');
     this.#exitHandler = f.local('i32');
+    this.#reached = f.local('i32');
     this.#registers = Array.from({ length: REGISTER_COUNT }, () => f.local('i32'));
   }
 
@@ -140,13 +148,19 @@ export class UnitFrame {
     return this.#indexes.has(offset);
   }
 
-  /** Goes to the block at an offset, or leaves the unit for it; the fuel is up to date. */
-  goTo(offset: number): void {
+  /**
+   * Goes to the block at an offset, or leaves the unit for it; the fuel is up to date.
+   * @param isReached whether `reach` was called for its page
+   */
+  goTo(offset: number, isReached = false): void {
     const index = this.#indexes.get(offset);
+    const from = this.#block.instructions.at(-1)!.offset;
     if (index !== undefined) {
+      const page = isReached ? pageOf(from) : pageOf(offset);
+      this.reach(page, from, () => this.exitJump(this.base.add(offset)));
       this.flags.leaveTo(this.#flagForms[index]!);
       this.#flow!.goTo(index);
-    } else if (pageOf(offset) === pageOf(this.#block.instructions.at(-1)!.offset)) {
+    } else if (pageOf(offset) === pageOf(from)) {
       this.flags.leave();
       this.f.set(this.#exitAt, i32(offset));
       this.f.set(this.#exitHandler, i32(0));
@@ -154,6 +168,25 @@ export class UnitFrame {
     } else {
       this.exitJump(this.base.add(offset));
     }
+  }
+
+  /**
+   * Makes sure that a page which is not that of the offset `from` shows what it showed when the
+   * unit was made; nothing can change that until the unit ends. If it does not, `otherwise` leaves.
+   */
+  reach(page: number, from: number, otherwise: () => void): void {
+    if (page === pageOf(from)) return;
+    const { f } = this;
+    const { pages } = this.#region;
+    const index = pages.findIndex((known) => known.page === page);
+    const bit = 1 << index;
+    f.if(this.#reached.and(bit).eqz(), () => {
+      const pageEip = this.base.add(page * PAGE_BYTES);
+      const records = i32(pages[index]!.records);
+      const isThere = f.call(this.targets.shared(isCodeAt), pageEip, records);
+      f.if(isThere.eqz(), otherwise);
+      f.set(this.#reached, this.#reached.or(bit));
+    });
   }
 
   /** Returns to the run loop with EIP at `offset`; gives back the fuel of `left` instructions. */
@@ -188,10 +221,23 @@ export class UnitFrame {
     f.set(this.#enter, load('i32_16u', handler.shl(1), this.targets.entryNumbers));
     f.set(this.fuel, f.param(1).add(1));
     f.set(this.base, loadState(PAGE_EIP));
+    if (this.#region.pages.length > 1) this.#emitEntryPage();
     for (const [number, register] of this.#registers.entries()) {
       f.set(register, loadState(GPR + number * GPR_BYTES));
     }
     this.flags.loadAll();
+  }
+
+  /** Finds the root page from the one that the entry lies on. */
+  #emitEntryPage(): void {
+    const { f } = this;
+    const index = f.let(this.#enter.shrU(ENTRY_PAGE_SHIFT));
+    f.set(this.#enter, this.#enter.and((1 << ENTRY_PAGE_SHIFT) - 1));
+    f.set(this.#reached, i32(1).shl(index));
+    for (const [number, { page }] of this.#region.pages.entries()) {
+      if (page === 0) continue;
+      f.if(index.eq(number), () => f.set(this.base, this.base.sub(page * PAGE_BYTES)));
+    }
   }
 
   /** To the run loop, or to the interpreter. */
@@ -199,11 +245,29 @@ export class UnitFrame {
     const { f } = this;
     this.#writeBack();
     f.if(this.pending.or(this.fuel.eqz()), () => this.#stopAt(this.base.add(this.#exitAt)));
-    const record = f.let(loadState(PAGE_RECORDS).add(this.#exitAt.mul(RECORD_BYTES)));
+    const records = this.#emitExitPage();
+    const inPage = this.#exitAt.and(PAGE_BYTES - 1);
+    const record = f.let(records.add(inPage.mul(RECORD_BYTES)));
     f.if(this.#exitHandler.eqz(), () =>
       f.set(this.#exitHandler, load('i32_16u', record, RECORD_HANDLER)),
     );
     f.returnCall(this.targets.dispatch, this.#exitHandler, record, this.fuel.sub(1));
+  }
+
+  /** Lets the interpreter be in the page that is left; gives its records. */
+  #emitExitPage(): Value {
+    const { f } = this;
+    const { pages } = this.#region;
+    if (pages.length === 1) return loadState(PAGE_RECORDS);
+    const records = f.local('i32');
+    for (const { page, records: known } of pages) {
+      f.if(this.#exitAt.shrS(PAGE_BITS).eq(page), () => f.set(records, i32(known)));
+    }
+    const pageEip = f.let(this.base.add(this.#exitAt.and(-PAGE_BYTES)));
+    storeState(f, PAGE_EIP, pageEip);
+    storeState(f, PAGE_RECORDS, records);
+    storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));
+    return records;
   }
 
   #stopAt(eip: Value): void {

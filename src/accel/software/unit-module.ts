@@ -1,5 +1,5 @@
-// Makes the WebAssembly module of units from their regions: one function for each, with the signature
-// of a handler, that begins at the entry whose number UnitEntries has.
+// Makes the WebAssembly module of units from their regions: one function for each, with the
+// signature of a handler, that begins at the entry whose number UnitEntries has.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
@@ -19,6 +19,7 @@ import {
   branchTarget,
   graphOf,
   makeRegion,
+  pageOf,
   type UnitBlock,
   type UnitInstruction,
   type UnitRegion,
@@ -56,7 +57,7 @@ function importTargets(module: ModuleBuilder, entryNumbers: number): UnitTargets
 
 /**
  * The bytes of a module of several units; it exports `u0`, `u1` … with the signature of a handler.
- * @param entryNumbers where a unit finds the number of the entry that it was called for (UnitEntries)
+ * @param entryNumbers where a unit finds the number of the entry it was called for (UnitEntries)
  */
 export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number): Uint8Array {
   const module = new ModuleBuilder();
@@ -65,8 +66,7 @@ export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number)
   // Bodies first: what they call becomes an import, and imports come before functions.
   const bodies = regions.map((region) => buildBody(region, targets));
   for (const [index, body] of bodies.entries()) {
-    const { blocks } = regions[index]!;
-    const name = `unit ${index} at ${blocks[0]!.start.toString(16)}`;
+    const name = `unit ${index} at ${regions[index]!.root.toString(16)}`;
     module.exportFunction(`u${index}`, module.append(name, body));
   }
   return module.toBytes();
@@ -121,6 +121,9 @@ function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
 function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: number): void {
   const { f } = frame;
   const { changesInBranch } = flagEffectOf(instruction, witness);
+  // Its bytes in the next page must be those that were decoded.
+  const lastPage = pageOf(instruction.next - 1);
+  frame.reach(lastPage, instruction.offset, () => frame.exitInterpret(instruction, left));
   f.recycling(() => {
     const site = emitRow(frame, instruction, left, i32(instruction.immediate), changesInBranch);
     if (site.hasSlowPath) {
@@ -168,10 +171,17 @@ function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagE
     fallsThrough: true,
     returnsTo: [],
   };
+  const pages = [pageOf(instruction.offset), pageOf(instruction.next - 1)];
+  const region = makeRegion(
+    instruction.offset,
+    [block],
+    [0],
+    [...new Set(pages)].map((page) => ({ page, records: 0 })),
+  );
   const f = new FunctionBuilder(HANDLER);
   const flags = new FlagWitness(f);
   const targets = importTargets(new ModuleBuilder(), 0);
-  const frame = new UnitFrame(f, targets, makeRegion([block], [0]), flags, [FLAGS_ANY]);
+  const frame = new UnitFrame(f, targets, region, flags, [FLAGS_ANY]);
   const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
   frame.build(() => {
     emitRow(frame, instruction, 1, immediate, false);

@@ -10,6 +10,8 @@ import { type ControlGraph, type Structure, structureOf } from './unit-structure
 const INSTRUCTIONS_MAX = 64;
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
+/** Pages of one unit: as many numbers as fit beside that of an entry (UnitEntries). */
+export const PAGES_MAX = 8;
 const PAGE_BITS = 12;
 
 /** One instruction, as its record says. Offsets count from the start of the unit's root page. */
@@ -42,11 +44,22 @@ export interface UnitBlock {
 }
 
 export interface UnitRegion {
+  /** Offset of the code that the unit was made for. */
+  readonly root: number;
   /** In order of their start. */
   readonly blocks: readonly UnitBlock[];
   /** Indexes of the blocks at which the unit can be entered, ascending. */
   readonly entries: readonly number[];
   readonly structure: Structure;
+  /** Pages that its code lies on, ascending. */
+  readonly pages: readonly UnitPage[];
+}
+
+export interface UnitPage {
+  /** Number from the root page's, which is 0. */
+  readonly page: number;
+  /** Byte address of the page's first record. */
+  readonly records: number;
 }
 
 /** What the region finder asks of decoded code. */
@@ -55,6 +68,8 @@ export interface CodeReader {
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;
+  /** Byte address of the first record of a page that an instruction was found on. */
+  recordsOf(page: number): number;
 }
 
 /** Number of the page of an offset, from the root page's, which is 0. */
@@ -68,7 +83,7 @@ export function branchTarget(instruction: UnitInstruction): number | undefined {
   if (!compiled.kinds.some(({ place }) => place === 'J')) return undefined;
   if (variant.kind === KIND_PAGE_BRANCH) return instruction.offset + (instruction.immediate >> 4);
   // With 16-bit operands the sum is cut, and where the root page lies is not known here.
-  return variant.operandSize === 4 ? instruction.next + instruction.immediate : undefined;
+  return variant.operandSize === 4 ? (instruction.next + instruction.immediate) | 0 : undefined;
 }
 
 /** Whether control never goes on behind the instruction by itself. */
@@ -85,6 +100,7 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
   const leaders = new Set<number>();
   const entered = new Set<number>([root]);
+  const pages = new Set<number>();
   // What is called comes after all of the caller.
   const queues: number[][] = [[root]];
   for (let depth = 0; depth < queues.length; depth++) {
@@ -96,7 +112,18 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
   }
   const blocks = cutBlocks(found, leaders, reader);
   const entries = blocks.flatMap(({ start }, index) => (entered.has(start) ? [index] : []));
-  return makeRegion(blocks, entries);
+  const used = new Set(
+    blocks.flatMap(({ instructions }) =>
+      instructions.flatMap(({ offset, next }) => [pageOf(offset), pageOf(next - 1)]),
+    ),
+  );
+  const ascending = [...used].sort((a, b) => a - b);
+  return makeRegion(
+    root,
+    blocks,
+    entries,
+    ascending.map((page) => ({ page, records: reader.recordsOf(page) })),
+  );
 
   function visit(offset: number, depth: number): void {
     if (leaders.has(offset)) return;
@@ -109,7 +136,7 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
     leaders.add(start);
     for (let offset = start; !found.has(offset) && found.size < INSTRUCTIONS_MAX; ) {
       const instruction = reader.instructionAt(offset);
-      if (!instruction) return;
+      if (!instruction || !takePages(instruction)) return;
       found.set(offset, instruction);
       const { next } = instruction;
       const { options } = instruction.meaning.compiled.row;
@@ -134,6 +161,13 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
       offset = next;
       if (leaders.has(offset)) return;
     }
+  }
+
+  function takePages({ offset, next }: UnitInstruction): boolean {
+    const wanted = [pageOf(offset), pageOf(next - 1)].filter((page) => !pages.has(page));
+    if (pages.size + new Set(wanted).size > PAGES_MAX) return false;
+    for (const page of wanted) pages.add(page);
+    return true;
   }
 }
 
@@ -191,8 +225,13 @@ function withReturns(blocks: readonly UnitBlock[]): UnitBlock[] {
   }
 }
 
-export function makeRegion(blocks: readonly UnitBlock[], entries: readonly number[]): UnitRegion {
-  return { blocks, entries, structure: structureOf(graphOf(blocks, entries)) };
+export function makeRegion(
+  root: number,
+  blocks: readonly UnitBlock[],
+  entries: readonly number[],
+  pages: readonly UnitPage[],
+): UnitRegion {
+  return { root, blocks, entries, structure: structureOf(graphOf(blocks, entries)), pages };
 }
 
 /** The ways between blocks that do not leave the unit. */

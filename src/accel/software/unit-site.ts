@@ -2,12 +2,12 @@
 // locals, and what is rare bails out: the interpreter runs the instruction anew.
 
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
-import { ATTENTION, ATTENTION_EXCEPTION, ZERO_REGISTER } from '../../cpu/state-layout.ts';
+import { ATTENTION, ATTENTION_EXCEPTION, FUEL, ZERO_REGISTER } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Value } from '../../wasm/index.ts';
 import type { CallTargets, EngineSite, InstructionFields } from './engine-site.ts';
-import { loadState } from './state-access.ts';
+import { loadState, storeState } from './state-access.ts';
 import type { UnitFrame } from './unit-frame.ts';
-import { branchTarget, type UnitInstruction } from './unit-region.ts';
+import { branchTarget, pageOf, type UnitInstruction } from './unit-region.ts';
 
 /** The instruction cannot be translated as it always needs TypeScript or the interpreter. */
 export class Deferred extends Error {
@@ -24,6 +24,8 @@ export class UnitSite implements EngineSite {
   /** Instructions of the block from this one on: their fuel was taken when the block began. */
   readonly #left: number;
   readonly #scope: number;
+  /** Where the target of the branch is known to be at hand. */
+  #reachedScope = -1;
   /** Whether a slow path was emitted, so that something may be pending at the end. */
   hasSlowPath = false;
 
@@ -74,6 +76,10 @@ export class UnitSite implements EngineSite {
     this.#frame.setRegister(number, kept.or(part));
   }
 
+  noteFuel(): void {
+    storeState(this.f, FUEL, this.#frame.fuel.add(this.#left - 1));
+  }
+
   leaveOnFault(): void {
     const { f } = this;
     this.hasSlowPath = true;
@@ -107,13 +113,20 @@ export class UnitSite implements EngineSite {
 
   isNear(): boolean {
     const target = branchTarget(this.#instruction);
-    return target !== undefined && this.#frame.hasBlock(target);
+    if (target === undefined || !this.#frame.hasBlock(target)) return false;
+    // Nothing of the instruction has been done: it can be left to the interpreter.
+    if (!this.f.isWithin(this.#reachedScope)) {
+      const { offset } = this.#instruction;
+      this.#frame.reach(pageOf(target), offset, () => this.#bail());
+      this.#reachedScope = this.f.scope;
+    }
+    return true;
   }
 
   branchNear(): void {
     const target = branchTarget(this.#instruction)!;
     if (this.hasSlowPath) this.f.if(this.#frame.pending, () => this.#frame.exitTo(target, 0));
-    this.#frame.goTo(target);
+    this.#frame.goTo(target, true);
   }
 
   finish(): void {

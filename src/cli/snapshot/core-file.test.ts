@@ -126,6 +126,40 @@ test('gdb opens what export wrote: registers and words of memory', async (contex
   expect(stdout).toMatch(/0xfd000000:\t0x(?!00)/);
 });
 
+/** A page that starts with a kernel's note. */
+function kernelPage(release: string): Uint8Array {
+  const text = `OSRELEASE=${release}\nPAGESIZE=4096\n`;
+  const page = Buffer.alloc(4096);
+  page.writeUInt32LE(11, 0);
+  page.writeUInt32LE(text.length, 4);
+  page.write('VMCOREINFO\0', 12, 'latin1');
+  page.write(text, 24, 'latin1');
+  return page;
+}
+
+test('a Linux kernel in memory gives the core its VMCOREINFO, two of them none', async () => {
+  const machine = blankMachine();
+  machine.addressSpace.loadBytes(0x5_0000, kernelPage('1.2.3-quire'));
+  // A copy of the same, and what is not at the start of a page or is cut, are no other kernel.
+  machine.addressSpace.loadBytes(0x8_0000, kernelPage('1.2.3-quire'));
+  machine.addressSpace.loadBytes(0x9_0800, kernelPage('9.9.9').subarray(0, 0x800));
+  const liar = kernelPage('8.8.8');
+  new DataView(liar.buffer, liar.byteOffset).setUint32(4, 0xffff_fff0, true);
+  machine.addressSpace.loadBytes(0x7_0000, liar);
+  await saved(machine);
+  const path = join(folder, 'core');
+  expect(await run('export', '--elf', 'one', path)).toContain(', VMCOREINFO of Linux 1.2.3-quire');
+  const { status, stdout } = spawnSync('readelf', ['-n', path], { encoding: 'utf8' });
+  if (status === 0) expect(stdout).toMatch(/CORE.*NT_PRSTATUS.*VMCOREINFO/s);
+  expect(readFileSync(path).subarray(0, 0x1000).toString('latin1')).toContain(
+    'OSRELEASE=1.2.3-quire\nPAGESIZE=4096\n',
+  );
+  machine.addressSpace.loadBytes(0x6_0000, kernelPage('1.2.4-quire'));
+  await saved(machine, 'two');
+  expect(await run('export', '--elf', 'two', path)).not.toContain('VMCOREINFO');
+  expect(readFileSync(path).subarray(0, 0x1000).toString('latin1')).not.toContain('OSRELEASE');
+});
+
 test('zeros are holes, and a blob that is lost leaves the file that was there', async () => {
   const path = join(folder, 'core');
   const reader = await saved(blankMachine());

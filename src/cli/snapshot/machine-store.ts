@@ -11,13 +11,24 @@ export type OnFraction = (part: number) => void;
 const MIB = 2 ** 20;
 
 /** What `quire run` needs of a snapshot before there is a machine. */
-export async function memoryBytesOf(folder: string, tag: string): Promise<number> {
+export interface SavedMachine {
+  readonly memoryBytes: number;
+  /** Kinds, in their order. */
+  readonly devices: readonly string[];
+}
+
+/** The machine that was saved under `tag`. @throws {SnapshotError} if it cannot be read */
+export async function savedMachine(folder: string, tag: string): Promise<SavedMachine> {
   const { SnapshotReader } = await import('../../snapshot/snapshot-reader.ts');
   const { DirectoryStore } = await import('./directory-store.ts');
   const { NODE_PLATFORM } = await import('./node-platform.ts');
   const store = await DirectoryStore.open(folder, { create: false });
   const { config } = await SnapshotReader.open(store, NODE_PLATFORM, tag);
-  return typeof config.memoryBytes === 'number' ? config.memoryBytes : 0;
+  const { memoryBytes, devices } = config;
+  return {
+    memoryBytes: typeof memoryBytes === 'number' ? memoryBytes : 0,
+    devices: Array.isArray(devices) ? devices.map(String) : [],
+  };
 }
 
 /** The snapshots of a machine in a folder. */

@@ -325,11 +325,14 @@ async function exportOne({ store, args, options, streams, isJSON }: Call): Promi
       onProgress: (part) => progress.show(`${path}: ${Math.round(part * 100)} %`),
     });
     progress.end();
-    const { regions, sizeBytes } = image;
-    if (isJSON) streams.out.write(`${JSON.stringify({ tag, path, sizeBytes, regions })}\n`);
-    else
+    const { regions, sizeBytes, kernelRelease } = image;
+    const linux = kernelRelease === undefined ? '' : `, VMCOREINFO of Linux ${kernelRelease}`;
+    if (isJSON) {
+      const json = { tag, path, sizeBytes, regions, kernelRelease: kernelRelease ?? null };
+      streams.out.write(`${JSON.stringify(json)}\n`);
+    } else
       streams.out.write(
-        `Wrote ${tag} to ${path}: ${size(sizeBytes)}, ${regions.length} regions of memory\n`,
+        `Wrote ${tag} to ${path}: ${size(sizeBytes)}, ${regions.length} regions of memory${linux}\n`,
       );
   } finally {
     progress.end();

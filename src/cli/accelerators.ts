@@ -1,0 +1,30 @@
+// What runs the processor, as `--accel` names it.
+
+import { kvmAccelerator } from '../accel/kvm/kvm-accelerator.ts';
+import { KVMError } from '../accel/kvm/kvm-vm.ts';
+import { softwareAccelerator, translatingAccelerator } from '../accel/software/index.ts';
+import type { Accelerator } from '../cpu/vcpu.ts';
+
+/** Values of `--accel`; those with a colon name what is taken if the first is not to be had. */
+export const ACCELERATORS = ['software', 'software,translator=on', 'kvm', 'kvm:software'] as const;
+
+export type AcceleratorName = (typeof ACCELERATORS)[number];
+
+/**
+ * @param onWarning told why it is not the first choice, and what the accelerator cannot do well
+ * @throws {KVMError} why there is no KVM, where nothing else is allowed
+ */
+export function openAccelerator(
+  name: AcceleratorName,
+  onWarning: (message: string) => void,
+): Accelerator {
+  if (name === 'software') return softwareAccelerator;
+  if (name === 'software,translator=on') return translatingAccelerator;
+  try {
+    return kvmAccelerator((error) => onWarning(error.message));
+  } catch (error) {
+    if (name === 'kvm' || !(error instanceof KVMError)) throw error;
+    onWarning(`${error.message}; the software accelerator runs the guest`);
+    return softwareAccelerator;
+  }
+}
