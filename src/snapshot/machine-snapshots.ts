@@ -175,6 +175,7 @@ export class MachineSnapshots {
     const give = async (taken: Instant): Promise<number> => {
       const { capture } = taken;
       const dirtyPages = parent === undefined ? undefined : this.#dirtyPages(taken);
+      if (dirtyPages !== undefined) builder.expect(dirtyPages.length);
       if (dirtyPages === undefined) await this.#giveAll(builder, capture, signal);
       else await this.#giveDirty(builder, capture, dirtyPages, signal);
       return dirtyPages?.length ?? this.#ramPages;
@@ -333,9 +334,10 @@ export class MachineSnapshots {
       options.isLazy === true && machine.vcpu.interceptsWrites
         ? new LazyPages(machine, reader, machine.pc.ram, () => order.read())
         : undefined;
-    const blobs = lazy === undefined ? reader.pageIndex.blobs.keys() : lazy.eagerBlobs;
+    const blobs = lazy === undefined ? [...reader.pageIndex.blobs.keys()] : lazy.eagerBlobs;
     const pages: { blockId: string; firstPage: number; bytes: Uint8Array }[] = [];
-    const totalBytes = reader.pageIndex.blobs.reduce((sum, b) => sum + b.pageCount, 0) * PAGE_SIZE;
+    const wanted = [...blobs].flatMap((blobIndex) => reader.runsOfBlob(blobIndex));
+    const totalBytes = wanted.reduce((sum, { pageCount }) => sum + pageCount * PAGE_SIZE, 0);
     let doneBytes = 0;
     for await (const run of reader.pages(signal === undefined ? {} : { signal }, blobs)) {
       pages.push({ ...run, bytes: run.bytes.slice() });

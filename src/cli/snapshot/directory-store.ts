@@ -77,6 +77,8 @@ export class DirectoryStore implements SnapshotStore {
   readonly path: string;
   readonly #files: StoreFiles;
   readonly #lockTimeoutMs: number;
+  /** Blobs that this object has read or written, and were whole. */
+  readonly #whole = new Set<Digest>();
 
   private constructor(path: string, files: StoreFiles, options: DirectoryStoreOptions) {
     this.path = path;
@@ -104,6 +106,20 @@ export class DirectoryStore implements SnapshotStore {
 
   async has({ digest, size }: BlobKey): Promise<boolean> {
     return (await this.#files.size(this.#files.blobPath(digest))) === size;
+  }
+
+  async isWhole(key: BlobKey): Promise<boolean> {
+    if (!(await this.has(key))) return false;
+    if (this.#whole.has(key.digest)) return true;
+    try {
+      await this.getBlob(key);
+    } catch (error) {
+      const isDamaged = error instanceof SnapshotError && error.code !== 'IO';
+      if (isDamaged) return false;
+      throw error;
+    }
+    this.#whole.add(key.digest);
+    return true;
   }
 
   async firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined> {
@@ -260,7 +276,9 @@ export class DirectoryStore implements SnapshotStore {
     options: PutOptions,
     owner: string,
   ): Promise<void> {
-    if (!(await this.has(key))) await this.#files.putBlob(key, content, options, owner);
+    if (await this.isWhole(key)) return;
+    await this.#files.putBlob(key, content, options, owner);
+    this.#whole.add(key.digest);
   }
 
   async #putManifest(tag: string, bytes: Uint8Array, owner: string): Promise<Descriptor> {
