@@ -378,7 +378,8 @@ export class MachineSnapshots {
         block.bytes.set(bytes, firstPage * PAGE_SIZE);
         isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
       }
-      if (!(isBlank && block === this.machine.pc.ram)) zeroOthers(guest, block, isPresent);
+      const isZero = isBlank && this.machine.pc.guestRAM.includes(block);
+      if (!isZero) zeroOthers(guest, block, isPresent);
       noteFilled(guest, block, isPresent);
     }
   }

@@ -47,6 +47,7 @@ export interface GCReport {
 export interface SnapshotStoreWriter {
   /**
    * Keeps a blob. One that is there already is not written again, unless its bytes are others.
+   * @returns whether it was written
    * @throws {SnapshotError} `CORRUPT` if the content is not what `key` says; nothing is kept then.
    *   `IO` if the host refuses
    */
@@ -54,7 +55,7 @@ export interface SnapshotStoreWriter {
     key: BlobKey,
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options?: PutOptions,
-  ): Promise<void>;
+  ): Promise<boolean>;
   /**
    * Keeps a manifest and lets `tag` name it, in one step: before it, the tag names what it named;
    * after it, everything the manifest names is on stable storage.

@@ -32,8 +32,8 @@ import {
   type TagEntry,
   unknownTag,
 } from '../../snapshot/store.ts';
+import { isAlive, ownHolder, type ProcessLock, readHolder, takeLock } from '../process-lock.ts';
 import { NODE_PLATFORM } from './node-platform.ts';
-import { isAlive, ownHolder, type ProcessLock, readHolder, takeLock } from './process-lock.ts';
 import {
   BLOBS_FOLDER,
   hostError,
@@ -182,7 +182,7 @@ export class DirectoryStore implements SnapshotStore {
   }
 
   async openWriter(): Promise<SnapshotStoreWriter> {
-    const holder = await ownHolder();
+    const holder = ownHolder();
     const lease = this.#files.at(WRITERS_FOLDER, holder.id);
     // Under the lock, so that `gc` either sees this writer or is done.
     await this.#locked('write to', async () => {
@@ -275,10 +275,11 @@ export class DirectoryStore implements SnapshotStore {
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options: PutOptions,
     owner: string,
-  ): Promise<void> {
-    if (await this.isWhole(key)) return;
+  ): Promise<boolean> {
+    if (await this.isWhole(key)) return false;
     await this.#files.putBlob(key, content, options, owner);
     this.#whole.add(key.digest);
+    return true;
   }
 
   async #putManifest(tag: string, bytes: Uint8Array, owner: string): Promise<Descriptor> {
@@ -350,7 +351,7 @@ export class DirectoryStore implements SnapshotStore {
     const bytes = encodeIndex(index);
     if (bytes.length > STORE_INDEX_BYTES_MAX)
       throw new SnapshotError('TOO_LARGE', `Cannot write "${path}" as it would be too large`);
-    if (!(await lock.isHeld()))
+    if (!lock.isHeld())
       throw new SnapshotError('BUSY', `Cannot change tags in "${this.path}": the lock was taken`);
     await this.#files.replace(path, bytes, '.', owner);
   }
@@ -377,14 +378,14 @@ export class DirectoryStore implements SnapshotStore {
     } catch (error) {
       throw hostError(action, this.path, error);
     } finally {
-      await lock.release();
+      lock.release();
     }
   }
 
   async #checkNoWriters(): Promise<void> {
     for (const name of await this.#names(WRITERS_FOLDER)) {
-      const holder = await readHolder(this.#files.at(WRITERS_FOLDER, name));
-      if (holder === undefined || !(await isAlive(holder))) continue;
+      const holder = readHolder(this.#files.at(WRITERS_FOLDER, name));
+      if (holder === undefined || !isAlive(holder)) continue;
       throw new SnapshotError(
         'BUSY',
         `Cannot collect garbage in "${this.path}" as no snapshot must be in the making: ` +
