@@ -219,7 +219,7 @@ const straight = fc.oneof(
 );
 
 /** An instruction, or a jump over some that follow. */
-type Piece = { readonly code: number[] } | { readonly jump: number; readonly over: number };
+type Piece = { readonly code: readonly number[] } | { readonly jump: number; readonly over: number };
 
 const piece: fc.Arbitrary<Piece> = fc.oneof(
   { weight: 5, arbitrary: straight.map((code) => ({ code })) },
@@ -241,7 +241,7 @@ const piece: fc.Arbitrary<Piece> = fc.oneof(
 /** Lays out the pieces and puts the loop around them. */
 function assemble(pieces: readonly Piece[]): number[] {
   const sizes = pieces.map((each) => ('code' in each ? each.code.length : 2));
-  const body = pieces.flatMap((each, index) => {
+  const body = pieces.flatMap((each, index): readonly number[] => {
     if ('code' in each) return each.code;
     const skipped = sizes.slice(index + 1, index + 1 + each.over);
     return [each.jump, skipped.reduce((sum, bytes) => sum + bytes, 0)];
