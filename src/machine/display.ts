@@ -3,7 +3,7 @@
 // "Standard VGA".
 
 import type { VirtualClock } from '../base/device.ts';
-import { PAGE_BITS } from '../base/pages.ts';
+import { pageIndex } from '../base/pages.ts';
 import { PCI_COMMAND, type PCIFunction } from '../devices/pci-config.ts';
 import type { Savable } from '../devices/saved-state.ts';
 import { glyphLines } from '../devices/text-font.ts';
@@ -71,7 +71,7 @@ export class Display {
     vga.onWrite = (offset, size) => ramWrites.note(ramOffset + offset, size);
     this.screen = new Screen(vga, (onPage) => {
       memory.guest.addressSpace.syncDirtyLog(ramOffset, sizeBytes);
-      const firstPage = ramOffset >>> PAGE_BITS;
+      const firstPage = pageIndex(ramOffset);
       for (const page of dirty.harvest(DIRTY_VGA, ramOffset, sizeBytes).pages())
         onPage(page - firstPage);
     });

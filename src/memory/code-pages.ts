@@ -3,7 +3,7 @@
 
 import { assert } from '../base/errors.ts';
 import { hex } from '../base/hex.ts';
-import { PAGE_BITS, PAGE_OFFSET_MASK, PAGE_SIZE } from '../base/pages.ts';
+import { PAGE_OFFSET_MASK, PAGE_SIZE, pageIndex } from '../base/pages.ts';
 import { rangeContains } from '../base/ranges.ts';
 import { DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
 
@@ -88,7 +88,7 @@ export class CodePages {
     const inPage = ramOffset & PAGE_OFFSET_MASK;
     if (inPage + sizeBytes <= PAGE_SIZE) {
       const lines = lineMask(inPage, sizeBytes);
-      if ((this.masks[ramOffset >>> PAGE_BITS]! & lines) === lines) return;
+      if ((this.masks[pageIndex(ramOffset)]! & lines) === lines) return;
     }
     this.#forEachPage(ramOffset, sizeBytes, (page, lines) => {
       const before = this.masks[page]!;
@@ -156,7 +156,7 @@ export class CodePages {
     while (rest > 0) {
       const inPage = start & PAGE_OFFSET_MASK;
       const size = Math.min(rest, PAGE_SIZE - inPage);
-      visit(start >>> PAGE_BITS, lineMask(inPage, size), start, size);
+      visit(pageIndex(start), lineMask(inPage, size), start, size);
       start += size;
       rest -= size;
     }

@@ -2,7 +2,7 @@
 // tests, clears, harvests and merges back its own. Generated code reads these bytes.
 
 import { hex } from '../base/hex.ts';
-import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
+import { PAGE_SIZE, pageIndex, pagesTouched } from '../base/pages.ts';
 import { rangeContains } from '../base/ranges.ts';
 
 /** Framebuffers: which pages of video memory changed since the last frame. */
@@ -330,6 +330,6 @@ export class DirtyMemory {
         `Cannot use dirty bytes at RAM offset ${hex(ramOffset)} as the range must lie in RAM: ` +
           `${hex(sizeBytes)} bytes of ${hex(this.pageCount * PAGE_SIZE)}`,
       );
-    return ramOffset >>> PAGE_BITS;
+    return pageIndex(ramOffset);
   }
 }

@@ -119,6 +119,7 @@ export class SoftTLB implements MemoryListener {
   /** Per RAM page: 1 if a row may have a plain write tag for it, so that most re-arming is free. */
   #hasStoreRow = new Uint8Array(0);
   #ramBase = 0;
+  readonly #isRAMElsewhere: boolean;
   #isMapChanged = false;
 
   /** @throws {RangeError} if rowCount is no power of two, or the rows do not lie in `buffer` */
@@ -128,6 +129,8 @@ export class SoftTLB implements MemoryListener {
     mmuIndexCount?: number;
     rowCount?: number;
     addressSpace?: AddressSpace;
+    /** RAM is not in the buffer that hits go to: all of it takes the slow path. */
+    isRAMElsewhere?: boolean;
   }) {
     const { buffer, offset, mmuIndexCount = 2, rowCount = 4096 } = options;
     if (!Number.isInteger(rowCount) || rowCount < 1 || (rowCount & (rowCount - 1)) !== 0)
@@ -148,6 +151,7 @@ export class SoftTLB implements MemoryListener {
     this.words = new Int32Array(buffer, offset, size >>> 2);
     this.#rowStates = new Uint8Array(mmuIndexCount * rowCount);
     this.#log = new Uint32Array(mmuIndexCount * rowCount);
+    this.#isRAMElsewhere = options.isRAMElsewhere === true;
     this.words.fill(TLB_INVALID);
     if (options.addressSpace !== undefined) this.addressSpace = options.addressSpace;
   }
@@ -214,7 +218,7 @@ export class SoftTLB implements MemoryListener {
     let readFlags = flags;
     let writeFlags = flags;
     let addend = 0;
-    if (isReadFromRAM(physOffset)) {
+    if (isReadFromRAM(physOffset) && !this.#isRAMElsewhere) {
       const ramOffset = highAddressOf(physOffset);
       // A page that is not there yet must not be seen: it comes before its row does.
       this.#addressSpace!.ramList?.missing?.claim(ramOffset, 1);
@@ -260,7 +264,7 @@ export class SoftTLB implements MemoryListener {
   rearmWrites(ramOffset: number, sizeBytes: number): void {
     const words = this.words;
     const dirtyBytes = this.#dirtyBytes!;
-    const firstPage = ramOffset >>> PAGE_BITS;
+    const firstPage = pageIndex(ramOffset);
     const lastPage = pageIndex(ramOffset + sizeBytes - 1);
     if (lastPage - firstPage < SHORT_RANGE_PAGES) {
       let found = 0;

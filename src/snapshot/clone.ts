@@ -54,7 +54,8 @@ export async function cloneMachine(
   const shift = (theirs.ramOffset - ours.ramOffset) / PAGE_SIZE;
   const missing = new MissingPages(ramList.pageCount, (page) => {
     const bytes = capture.peek((page + shift) * PAGE_SIZE);
-    if (missing.arrive(page) && !isZeros(bytes)) ramList.bytes.set(bytes, page * PAGE_SIZE);
+    if (missing.arrive(page) && !isZeros(bytes))
+      ramList.bytesAt(page * PAGE_SIZE, PAGE_SIZE).set(bytes);
     capture.release((page + shift) * PAGE_SIZE, PAGE_SIZE);
   });
   const firstPage = ours.ramOffset / PAGE_SIZE;

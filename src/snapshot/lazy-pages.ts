@@ -14,10 +14,10 @@ import type { Touch } from './touch-order.ts';
 /** How long it is seen what the guest touches, ns of virtual time. */
 const WATCH_NS = 5e9;
 
-/** Blobs that serve other blocks than `blockIndex`, alone or too. */
-export function blobsBeyond(reader: SnapshotReader, blockIndex: number): number[] {
+/** Blobs that serve blocks not among `blockIndexes`, alone or too. */
+export function blobsBeyond(reader: SnapshotReader, blockIndexes: readonly number[]): number[] {
   return [...reader.pageIndex.blobs.keys()].filter((blob) =>
-    reader.runsOfBlob(blob).some((run) => run.blockIndex !== blockIndex),
+    reader.runsOfBlob(blob).some((run) => !blockIndexes.includes(run.blockIndex)),
   );
 }
 
@@ -57,7 +57,7 @@ export class LazyPages {
     this.#watchTimer = machine.clock.createTimer(() => this.endWatch());
     const { blocks } = reader.pageIndex;
     this.#blockIndex = blocks.findIndex(({ id }) => id === block.id);
-    this.eagerBlobs = blobsBeyond(reader, this.#blockIndex);
+    this.eagerBlobs = blobsBeyond(reader, [this.#blockIndex]);
     this.#missing = new MissingPages(machine.memory.ramList.pageCount, (page) => this.#fetch(page));
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };

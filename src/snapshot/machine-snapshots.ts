@@ -175,6 +175,7 @@ export class MachineSnapshots {
     const give = async (taken: Instant): Promise<number> => {
       const { capture } = taken;
       const dirtyPages = parent === undefined ? undefined : this.#dirtyPages(taken);
+      if (dirtyPages !== undefined) builder.expect(dirtyPages.length);
       if (dirtyPages === undefined) await this.#giveAll(builder, capture, signal);
       else await this.#giveDirty(builder, capture, dirtyPages, signal);
       return dirtyPages?.length ?? this.#ramPages;

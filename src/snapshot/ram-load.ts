@@ -4,6 +4,7 @@
 
 import { PAGE_SIZE } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
+import type { RAMBlock } from '../memory/ram-block.ts';
 import { blobsBeyond } from './lazy-pages.ts';
 import type { PagesRead, SnapshotReader } from './snapshot-reader.ts';
 import type { CancelOptions } from './store.ts';
@@ -20,8 +21,8 @@ export class RAMLoad {
   readonly #reader: SnapshotReader;
   readonly #cancel: CancelOptions;
   readonly #onProgress: (doneBytes: number, totalBytes: number) => void;
-  /** Guest RAM in the page index; -1 if the index lacks it. */
-  readonly #ramIndex: number;
+  /** Guest RAM that is not held: block of the machine by number of the page index. */
+  readonly #directBlocks: ReadonlyMap<number, RAMBlock>;
   readonly #held: PagesRead[] = [];
   readonly #totalBytes: number;
   #doneBytes = 0;
@@ -38,9 +39,14 @@ export class RAMLoad {
     this.#cancel = cancel;
     this.#onProgress = onProgress;
     const { blocks, blobs } = reader.pageIndex;
-    this.#ramIndex = blocks.findIndex(({ id }) => id === machine.pc.ram.id);
-    this.#totalBytes = blobs.reduce((sum, { pageCount }) => sum + pageCount, 0) * PAGE_SIZE;
-    this.heldBlobs = kind === 'held' ? [...blobs.keys()] : blobsBeyond(reader, this.#ramIndex);
+    const { ram, guestRAM } = machine.pc;
+    const others = kind === 'held' ? [] : kind === 'lazy' ? [ram] : guestRAM;
+    this.#directBlocks = new Map(
+      others.map((block) => [blocks.findIndex(({ id }) => id === block.id), block]),
+    );
+    this.heldBlobs = blobsBeyond(reader, [...this.#directBlocks.keys()]);
+    const wanted = kind === 'lazy' ? this.heldBlobs : [...blobs.keys()];
+    this.#totalBytes = wanted.reduce((sum, blob) => sum + usedBytes(reader, blob), 0);
   }
 
   /** Reads and verifies what is held. @throws {SnapshotError} as `SnapshotReader.pages` */
@@ -57,24 +63,20 @@ export class RAMLoad {
    * @throws {SnapshotError} as `SnapshotReader.readInto`
    */
   async readDirect(): Promise<void> {
-    const { ram } = this.#machine.pc;
     const held = new Set(this.heldBlobs);
-    const { blobs } = this.#reader.pageIndex;
     await this.#reader.readInto(
-      (_block, firstPage, pageCount) =>
-        ram.bytes.subarray(firstPage * PAGE_SIZE, (firstPage + pageCount) * PAGE_SIZE),
-      [...blobs.keys()].filter((blob) => !held.has(blob)),
+      (blockIndex, firstPage, pageCount) => this.#bytesOf(blockIndex, firstPage, pageCount),
+      [...this.#reader.pageIndex.blobs.keys()].filter((blob) => !held.has(blob)),
       this.#cancel,
-      (blob) => this.#count(blobs[blob]!.pageCount * PAGE_SIZE),
+      (blob) => this.#count(usedBytes(this.#reader, blob)),
     );
   }
 
   /** Makes guest RAM zeros again wherever `readDirect` may have written. */
   undo(): void {
-    const { bytes } = this.#machine.pc.ram;
     for (const { blockIndex, firstPage, pageCount } of this.#reader.pageIndex.runs)
-      if (blockIndex === this.#ramIndex)
-        bytes.fill(0, firstPage * PAGE_SIZE, (firstPage + pageCount) * PAGE_SIZE);
+      if (this.#directBlocks.has(blockIndex))
+        this.#bytesOf(blockIndex, firstPage, pageCount).fill(0);
   }
 
   /** Writes all RAM: what is held, and zeros elsewhere; guest RAM that is `isBlank` has these. */
@@ -88,15 +90,26 @@ export class RAMLoad {
         block.bytes.set(bytes, firstPage * PAGE_SIZE);
         isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
       }
-      const isRAM = block === this.#machine.pc.ram;
+      const isRAM = this.#machine.pc.guestRAM.includes(block);
       if (!isRAM || !isBlank) zeroOthers(guest, block, isPresent);
       if (isRAM) guest.ramWrites.note(block.ramOffset, block.sizeBytes);
       else noteFilled(guest, block, isPresent);
     }
   }
 
+  #bytesOf(blockIndex: number, firstPage: number, pageCount: number): Uint8Array {
+    const { bytes } = this.#directBlocks.get(blockIndex)!;
+    return bytes.subarray(firstPage * PAGE_SIZE, (firstPage + pageCount) * PAGE_SIZE);
+  }
+
   #count(bytes: number): void {
     this.#doneBytes += bytes;
     this.#onProgress(this.#doneBytes, this.#totalBytes);
   }
+}
+
+/** Bytes of a blob's pages that the snapshot uses. */
+function usedBytes(reader: SnapshotReader, blobIndex: number): number {
+  const runs = reader.runsOfBlob(blobIndex);
+  return runs.reduce((sum, { pageCount }) => sum + pageCount, 0) * PAGE_SIZE;
 }

@@ -44,16 +44,16 @@ export interface SnapshotBuilderOptions {
   /** How new blobs are compressed; not at all by default. */
   readonly compression?: Compression;
   readonly signal?: CancelSignal;
-  /** Bytes of RAM looked at so far, of all; called after each blob. */
+  /** How far it is: called after each blob, and at the end. */
   readonly onProgress?: (progress: SnapshotProgress) => void;
 }
 
 /** How far a save is. */
 export interface SnapshotProgress {
-  /** Pages given, bytes. */
-  readonly givenBytes: number;
-  /** All RAM, bytes. */
-  readonly ramBytes: number;
+  /** RAM looked at so far, bytes; never less than before. */
+  readonly doneBytes: number;
+  /** RAM to be looked at, bytes: all, or what changed. At the end, `doneBytes` is as much. */
+  readonly totalBytes: number;
   /** New bytes in the store. */
   readonly writtenBytes: number;
 }
@@ -106,6 +106,8 @@ export class SnapshotBuilder {
   /** Single pages, in the order in which they came. */
   #loose: OpenPack | undefined;
   #givenPages = 0;
+  /** How many pages will be given. */
+  #totalPages: number;
   #writtenBytes = 0;
   #writtenPages = 0;
   #failure: unknown;
@@ -120,6 +122,7 @@ export class SnapshotBuilder {
     this.#platform = platform;
     this.#options = options;
     this.#map = new PageMap(options.blocks);
+    this.#totalPages = options.blocks.reduce((sum, block) => sum + block.sizeBytes / PAGE_SIZE, 0);
   }
 
   /**
@@ -135,6 +138,11 @@ export class SnapshotBuilder {
     checkBlocks(options.blocks);
     if (options.parent !== undefined) compareBlocks(options.parent, options.blocks);
     return new SnapshotBuilder(await store.openWriter(), platform, options);
+  }
+
+  /** Says how many pages will be given, for `onProgress`: all of RAM if nobody says. */
+  expect(pageCount: number): void {
+    this.#totalPages = pageCount;
   }
 
   /**
@@ -156,6 +164,7 @@ export class SnapshotBuilder {
         if (isZeros(one)) this.#map.setZeros(blockIndex, page);
         else pack = addPage(pack ?? openPack(stop - page), blockIndex, page, one);
       }
+      if (pack === undefined) this.#report();
       await this.#send(pack);
     }
   }
@@ -255,6 +264,8 @@ export class SnapshotBuilder {
     });
     const manifest = await this.#writer.putManifest(tag, bytes);
     this.#writtenBytes += bytes.length;
+    this.#givenPages = this.#totalPages;
+    this.#report();
     return {
       manifest,
       writtenBytes: this.#writtenBytes,
@@ -361,9 +372,14 @@ export class SnapshotBuilder {
     for (const [blobPage, { blockIndex, page }] of pages.entries())
       this.#map.set(blockIndex, page, blob, blobPage);
     this.#writtenPages += pages.length;
+    this.#report();
+  }
+
+  #report(): void {
     this.#options.onProgress?.({
-      givenBytes: this.#givenPages * PAGE_SIZE,
-      ramBytes: this.#options.blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      // A page may be given again.
+      doneBytes: Math.min(this.#givenPages, this.#totalPages) * PAGE_SIZE,
+      totalBytes: this.#totalPages * PAGE_SIZE,
       writtenBytes: this.#writtenBytes,
     });
   }

@@ -46,7 +46,7 @@ export interface GCReport {
  */
 export interface SnapshotStoreWriter {
   /**
-   * Keeps a blob; one that is there already is not written again.
+   * Keeps a blob. One that is there already is not written again, unless its bytes are others.
    * @throws {SnapshotError} `CORRUPT` if the content is not what `key` says; nothing is kept then.
    *   `IO` if the host refuses
    */
@@ -74,7 +74,13 @@ export interface SnapshotStoreWriter {
 
 /** A store of snapshots. Every byte that it returns has been compared with its digest. */
 export interface SnapshotStore {
-  /** Whether a blob is there, with the size that `key` states. It is not read. */
+  /**
+   * Whether a blob is there and its bytes are what `key` says. They are compared once in the life of
+   * the store's object.
+   * @throws {SnapshotError} `IO`
+   */
+  isWhole(key: BlobKey): Promise<boolean>;
+  /** Whether a blob is there, with the size that `key` states. It is not read: see `isWhole`. */
   has(key: BlobKey): Promise<boolean>;
   /** The first of `keys` that is not there, or undefined; quicker than asking for each. */
   firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined>;

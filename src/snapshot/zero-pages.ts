@@ -26,7 +26,7 @@ function statesOf({ dirty }: GuestMemory, { ramOffset, sizeBytes }: RAMBlock): U
  */
 export function zeroOthers(memory: GuestMemory, block: RAMBlock, isPresent: Uint8Array): void {
   const { buffer, byteOffset, length } = block.bytes;
-  const words = new Int32Array(buffer, byteOffset, length >> 2);
+  const words = new Int32Array(buffer, byteOffset, length / 4);
   const states = statesOf(memory, block);
   for (let page = 0; page < isPresent.length; page++) {
     if (isPresent[page] !== 0 || (states[page]! & DIRTY_FILLED) === 0) continue;
