@@ -32,6 +32,7 @@ import {
   SLOT_PAGE,
 } from './record.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
+import { packedAux } from './unit-flags.ts';
 
 const PAGE_BYTES = 4096;
 const VECTOR_UD = 6;
@@ -133,6 +134,7 @@ export function buildInterpreter(
     assert(at === index, 'handlers stand in the table where the layout has them');
   }
   addRunFunction(context);
+  context.shared(packedAux); // Units call it.
   return { ...layout, bytes: context.module.toBytes() };
 }
 
