@@ -161,7 +161,10 @@ export class Machine {
         : { createRAM: (capacityBytes) => accelerator.createRAM!(capacityBytes) }),
     });
     // Before the processor is made: a broken image costs no more than a message.
-    this.#image = options.kernel === undefined ? undefined : loadImage(options, options.kernel);
+    // Whoever gives the guest the host's randomness wants it to have some from the start.
+    const source = options.devices?.find((device) => 'fillRandom' in device);
+    const seeded = source === undefined ? options : { ...options, fillRandom: source.fillRandom };
+    this.#image = options.kernel === undefined ? undefined : loadImage(seeded, options.kernel);
     this.addressSpace = this.memory.guest.addressSpace;
     const executed = () => this.vcpu?.instructionCount ?? 0;
     this.#pace = new RunPace(host, options.instructionTiming, executed);
