@@ -178,6 +178,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     return this.#instructionCount + (this.#slice === 0 ? 0 : this.#slice - left);
   }
 
+  get isWaitingForHost(): boolean {
+    return this.translator.isCompiling;
+  }
+
   run(instructionBudget: number): RunExit {
     this.#isStopRequested = false;
     this.#isRunning = true;

@@ -63,6 +63,7 @@ export class Translator {
   /** Units that wait to be compiled, and instructions since the first of them came. */
   #queue: Unit[] = [];
   #waited = 0;
+  #compilingCount = 0;
   /** Whether instructions with a meaning are left to the interpreter. */
   readonly #deferred = new Map<HandlerMeaning, boolean>();
 
@@ -93,6 +94,11 @@ export class Translator {
       return undefined; // The decodings that units were made from keep their lines.
     });
     options.cache.onSlotWiped = (slot) => this.#forget(slot);
+  }
+
+  /** Whether units wait for the host to compile them. */
+  get isCompiling(): boolean {
+    return this.#compilingCount > 0;
   }
 
   /**
@@ -193,10 +199,13 @@ export class Translator {
       this.counters.failed += units.length;
     };
     try {
+      this.#compilingCount++;
       WebAssembly.compile(this.#build(units))
         .then((module) => this.#install(units, module))
-        .catch(onFailure);
+        .catch(onFailure)
+        .finally(() => this.#compilingCount--);
     } catch {
+      this.#compilingCount--;
       onFailure();
     }
   }
