@@ -157,7 +157,7 @@ export class Translator {
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
-      this.#cache.setShared(part.slot, true);
+      this.#cache.setHasUnits(part.slot, true);
       for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
     this.#queue.push(unit);
@@ -277,7 +277,7 @@ export class Translator {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);
       page.units.delete(unit);
-      this.#cache.setShared(slot, page.units.size > 0);
+      this.#cache.setHasUnits(slot, page.units.size > 0);
     }
     unit.isDropped = true;
     this.counters.dropped++;
