@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { CodeBoard, EAX, EBX, u32 } from '../../../test/code-board.ts';
 import { CR4 } from '../../cpu/state-layout.ts';
-import { softwareAccelerator } from './index.ts';
+import { interpreterAccelerator } from './index.ts';
 
 const CODE = 0x3_0000;
 const DATA = 0x10_0000;
@@ -12,7 +12,7 @@ const PGE = 0x80;
 const RELOAD = [0x0f, 0x20, 0xd9, 0x0f, 0x22, 0xd9];
 
 function create(): CodeBoard {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   board.state.setWide(CR4, PGE);
   board.enablePaging();
   return board;
