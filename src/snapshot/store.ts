@@ -96,6 +96,12 @@ export interface SnapshotStore {
    */
   getBlobSync?(key: BlobKey): Uint8Array;
   /**
+   * Reads a blob into `target`, which has its size, and verifies it there: for one who has no use
+   * for a copy of his own. If it fails, what `target` held is lost, and nothing writes it any more.
+   * @throws as `getBlob`
+   */
+  getBlobInto?(key: BlobKey, target: Uint8Array, options?: CancelOptions): Promise<void>;
+  /**
    * A blob from byte `offset` on, in pieces. Only the whole has a digest, so pieces are not
    * verified: for a receiver that verifies, such as a registry.
    */

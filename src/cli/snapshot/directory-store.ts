@@ -154,6 +154,14 @@ export class DirectoryStore implements SnapshotStore {
     return bytes;
   }
 
+  async getBlobInto(key: BlobKey, target: Uint8Array, options: CancelOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    const found = await this.#files.readInto(this.#files.blobPath(key.digest), target);
+    if (found === undefined) throw missingBlob(key.digest);
+    if (found !== key.size || target.length !== key.size) throw wrongBlobSize(key, found);
+    await checkDigest(NODE_PLATFORM, key, target);
+  }
+
   async *streamBlob({ digest }: BlobKey, offset: number): AsyncGenerator<Uint8Array> {
     try {
       const stream = createReadStream(this.#files.blobPath(digest), {
