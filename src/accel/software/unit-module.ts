@@ -154,7 +154,7 @@ function emitRow(
 /** Whether the row can only be run by the interpreter: found by trying. */
 export function mustDefer(instruction: UnitInstruction): boolean {
   try {
-    witness(instruction, true);
+    flagEffectOf(instruction, witness);
     return false;
   } catch (error) {
     if (error instanceof Deferred) return true;
