@@ -49,41 +49,41 @@ function storeProgram(way: number, at: number, value: readonly number[]): number
 
 // Goal: what an engine keeps of code after any store is what it would decode anew.
 test.each([
-  ['interpreter', softwareAccelerator],
-  ['translator', eagerAccelerator],
-])(
-  'code after random stores into and beside it is what a fresh engine runs: %s',
-  (_, accelerator) => {
-    const boards = [new CodeBoard(accelerator), new CodeBoard(softwareAccelerator)];
-    fc.assert(
-      fc.property(fc.array(step, { minLength: 1, maxLength: 25 }), (steps) => {
-        for (const board of boards) {
-          const filler = Array.from({ length: 200 }, (__, at) => BYTES[(at * 7) % BYTES.length]!);
-          board.put(CODE, [...filler, ...new Array<number>(40).fill(0x90), 0xc3]);
-          board.enterProtected();
-        }
-        for (const { way, at, value, start } of steps) {
-          const results = boards.map((board, index) => {
-            const target = CODE + (way === 4 ? at & ~15 : at);
-            if (way === WAYS.length) board.put(target, value);
-            else {
-              board.put(STORES, storeProgram(way, target, value));
-              board.run(STORES);
-            }
-            if (index === 1) board.machine.vcpu.synchronize();
-            board.state.setReg32(EAX, 1);
-            board.state.setReg32(ECX, 2);
-            return [board.call(CODE + start), board.reg(EAX), board.reg(ECX), board.reg(3)];
-          });
-          expect(results[0]).toEqual(results[1]);
-          // What faulted has left both where it happened.
-          if (typeof results[0]![0] !== 'number') break;
-        }
-      }),
-      fuzzOptions(30),
-    );
-  },
-);
+  ['interpreter', softwareAccelerator, CODE],
+  ['interpreter, across pages', softwareAccelerator, CODE + 0xfd0],
+  ['translator', eagerAccelerator, CODE],
+  ['translator, across pages', eagerAccelerator, CODE + 0xfd0],
+])('code after random stores is what a fresh engine runs: %s', (...given) => {
+  const [, accelerator, code] = given;
+  const boards = [new CodeBoard(accelerator), new CodeBoard(softwareAccelerator)];
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 1, maxLength: 25 }), (steps) => {
+      for (const board of boards) {
+        const filler = Array.from({ length: 200 }, (__, at) => BYTES[(at * 7) % BYTES.length]!);
+        board.put(code, [...filler, ...new Array<number>(40).fill(0x90), 0xc3]);
+        board.enterProtected();
+      }
+      for (const { way, at, value, start } of steps) {
+        const results = boards.map((board, index) => {
+          const target = code + (way === 4 ? at & ~15 : at);
+          if (way === WAYS.length) board.put(target, value);
+          else {
+            board.put(STORES, storeProgram(way, target, value));
+            board.run(STORES);
+          }
+          if (index === 1) board.machine.vcpu.synchronize();
+          board.state.setReg32(EAX, 1);
+          board.state.setReg32(ECX, 2);
+          return [board.call(code + start), board.reg(EAX), board.reg(ECX), board.reg(3)];
+        });
+        expect(results[0]).toEqual(results[1]);
+        // What faulted has left both where it happened.
+        if (typeof results[0]![0] !== 'number') break;
+      }
+    }),
+    fuzzOptions(30),
+  );
+});
 
 test('an immediate that is patched in a loop is fetched anew, and nothing else is decoded', () => {
   const board = new CodeBoard(softwareAccelerator);
@@ -97,6 +97,30 @@ test('an immediate that is patched in a loop is fetched anew, and nothing else i
   expect(board.reg(3)).toBe(500_500);
   expect(counters.decoded).toBeLessThan(40);
   expect(counters.invalidated).toBe(0);
+});
+
+test('an instruction across pages is decoded once, wherever it is stored to then anew', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  board.enablePaging();
+  const start = CODE + 0xffd;
+  board.put(start, [0xb8, ...u32(7), 0xc3]); // mov eax, 7 whose last two bytes are in the next page
+  // mov ecx,1000; 1: call start; dec ecx; jnz 1b; hlt
+  const call = [0xe8, ...u32(start - (STORES + 10)), 0x49, 0x75, -8 & 0xff, 0xf4];
+  board.put(STORES, [0xb9, ...u32(1000), ...call]);
+  const { counters } = (board.machine.vcpu as SoftwareVCPU).cache;
+  expect(board.run(STORES)).toBe('hlt');
+  expect(board.reg(EAX)).toBe(7);
+  expect(counters.decoded).toBeLessThan(40);
+  for (const [at, value, result] of [
+    [start + 3, 2, 0x2_0007],
+    [start + 2, 3, 0x2_0307],
+    [start + 4, 4, 0x402_0307],
+  ] as const) {
+    board.put(STORES + 0x100, [0xc6, 0x05, ...u32(at), value, 0xf4]);
+    expect(board.run(STORES + 0x100)).toBe('hlt');
+    expect(board.run(STORES)).toBe('hlt');
+    expect(board.reg(EAX)).toBe(result);
+  }
 });
 
 test('a decoding that failed goes when the bytes behind it change', () => {
