@@ -1,4 +1,4 @@
-// The same ioctls as the KVM benchmarks, in loops of C: what cannot be beaten. Built by kvm-loops.ts.
+// The same ioctls as the KVM benchmarks, in loops of C: what cannot be beaten.
 
 #include <linux/kvm.h>
 #include <sys/ioctl.h>

@@ -1,7 +1,7 @@
-// What memory costs on KVM, beside the same ioctls in a loop of C (kvm-loops.c) on the same machine:
-// a slot that goes and comes back, the dirty log of 1 GiB of RAM, an exit to a port and back. A
-// guest's writes cannot be timed apart from it, so the merge of a log into the dirty bytes is measured
-// on a log that is made up.
+// What memory costs on KVM, beside the same ioctls in a loop of C (kvm-loops.c) on the same
+// machine: a slot that goes and comes back, the dirty log of 1 GiB of RAM, an exit to a port and
+// back. A guest's writes cannot be timed apart from it, so the merge of a log into the dirty bytes
+// is measured on a log that is made up.
 //
 // Found: see docs/benchmarks.md, "KVM".
 

@@ -1,7 +1,7 @@
-// What Xen's public headers say of a domain's memory (xen/include/public/memory.h: populate_physmap,
-// decrease_reservation; hvm/dm_op.h: relocate_memory, set_mem_type, track_dirty_vram; hvm/hvm_op.h:
-// hvmmem_type_t; domctl.h: shadow operations), and a guest on it. What would lose a page is an error
-// here although the hypervisor lets it pass.
+// What Xen's public headers say of a domain's memory (xen/include/public/memory.h:
+// populate_physmap, decrease_reservation; hvm/dm_op.h: relocate_memory, set_mem_type,
+// track_dirty_vram; hvm/hvm_op.h: hvmmem_type_t; domctl.h: shadow operations), and a guest on it.
+// What would lose a page is an error here although the hypervisor lets it pass.
 
 import type { XenDriver, XenForeignPages, XenMemoryType } from '../../src/accel/xen/xen-driver.ts';
 

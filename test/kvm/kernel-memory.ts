@@ -1,5 +1,6 @@
-// The kernel's own slots for tests: a virtual machine over a piece of our memory, and a processor in
-// it that loads and stores single bytes below 4 GiB, in real mode with segment bases of our choice.
+// The kernel's own slots for tests: a virtual machine over a piece of our memory, and a processor
+// in it that loads and stores single bytes below 4 GiB, in real mode with segment bases of our
+// choice.
 
 import {
   KVM,

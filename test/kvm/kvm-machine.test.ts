@@ -5,7 +5,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { kvmAccelerator } from '../../src/accel/kvm/kvm-accelerator.ts';
 import { missingKVM } from '../../src/accel/kvm/missing-kvm.ts';
-import { softwareAccelerator } from '../../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../../src/accel/software/index.ts';
 import { nodeHost } from '../../src/cli/node-host.ts';
 import { NODE_PLATFORM } from '../../src/cli/snapshot/node-platform.ts';
 import type { Accelerator } from '../../src/cpu/vcpu.ts';
@@ -107,7 +107,7 @@ onKVM(title('a guest\u2019s disaster ends the run with a report'), async () => {
 
 onKVM(title('software to KVM to software: a running guest counts on'), async () => {
   const store = new MemoryStore(NODE_PLATFORM);
-  const accelerators = [softwareAccelerator, kvmAccelerator(), softwareAccelerator];
+  const accelerators = [interpreterAccelerator, kvmAccelerator(), interpreterAccelerator];
   let previous: Machine | undefined;
   for (const [index, accelerator] of [...accelerators, kvmAccelerator()].entries()) {
     const machine = index === 0 ? counting(accelerator) : blank(accelerator);
@@ -142,7 +142,7 @@ onKVM(
       machine.addressSpace.writeBytes(0x8ffe, Uint8Array.of(index, 2, 3));
       const saved = await snapshots.save(`part-${index}`, { kind: 'incremental' });
       expect(saved.pageCount).toBeLessThan(full.pageCount);
-      const copy = blank(index % 2 === 0 ? softwareAccelerator : kvmAccelerator());
+      const copy = blank(index % 2 === 0 ? interpreterAccelerator : kvmAccelerator());
       await snapshotsOf(copy, store).load(`part-${index}`);
       expect(countOf(copy)).toBe(countOf(machine));
       expect(Buffer.compare(copy.pc.ram.bytes, machine.pc.ram.bytes)).toBe(0);
@@ -167,14 +167,14 @@ onKVM(title('a save that fails loses no page of the dirty log'), async () => {
   await failing.catch(() => {});
   countOn(machine, 10);
   await snapshots.save('part', { kind: 'incremental' });
-  const copy = blank(softwareAccelerator);
+  const copy = blank(interpreterAccelerator);
   await snapshotsOf(copy, store).load('part');
   expect(isCounted(copy)).toBe(true);
 });
 
 onKVM(title('a lazy load on KVM brings every page before the guest runs'), async () => {
   const store = new MemoryStore(NODE_PLATFORM);
-  const machine = counting(softwareAccelerator);
+  const machine = counting(interpreterAccelerator);
   machine.vcpu.run(50_000);
   await snapshotsOf(machine, store).save('a');
   const copy = blank(kvmAccelerator());
@@ -187,8 +187,8 @@ onKVM(title('a lazy load on KVM brings every page before the guest runs'), async
 onKVM(title('clones between accelerators are equal, and go on by themselves'), async () => {
   for (const [from, to] of [
     [kvmAccelerator(), kvmAccelerator()],
-    [kvmAccelerator(), softwareAccelerator],
-    [softwareAccelerator, kvmAccelerator()],
+    [kvmAccelerator(), interpreterAccelerator],
+    [interpreterAccelerator, kvmAccelerator()],
   ] as const) {
     const source = counting(from);
     countOn(source, 200);

@@ -1,5 +1,5 @@
-// A bare machine in real mode with a program, and ports and registers that note what is done to them:
-// the same board for every accelerator, as even a KVM without hardware runs real mode.
+// A bare machine in real mode with a program, and ports and registers that note what is done to
+// them: the same board for every accelerator, as even a KVM without hardware runs real mode.
 
 import { SEG_BASE, SEG_SELECTOR, SEGMENT, SEGMENT_BYTES } from '../../src/cpu/state-layout.ts';
 import type { Accelerator, RunExit } from '../../src/cpu/vcpu.ts';

@@ -12,7 +12,7 @@ import { readCPUID } from '../../cpu/cpuid.ts';
 import { MSR_SLOT_MTRR_VARIABLE } from '../../cpu/msr-slots.ts';
 import { HALTED, MSR } from '../../cpu/state-layout.ts';
 import type { Accelerator } from '../../cpu/vcpu.ts';
-import { softwareAccelerator } from '../software/index.ts';
+import { interpreterAccelerator } from '../software/index.ts';
 import { kvmAccelerator } from './kvm-accelerator.ts';
 import { emulatedKVM, missingKVM } from './missing-kvm.ts';
 
@@ -37,7 +37,7 @@ function boardOn(accelerator: Accelerator, program: readonly number[], ramBytes?
 const le16 = (value: number) => [value & 0xff, value >> 8];
 
 describe.each([
-  ['software', () => softwareAccelerator, undefined, undefined],
+  ['software', () => interpreterAccelerator, undefined, undefined],
   ['kvm', () => kvmAccelerator(), reason, emulated],
 ] as const)('%s', (name, accelerator, missing, partial) => {
   const create = (program: readonly number[], ramBytes?: number) =>

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { answer, CodeBoard, EAX, ECX, u32 } from '../../../test/code-board.ts';
 import { fuzzOptions } from '../../../test/fuzz-options.ts';
 import type { Accelerator } from '../../cpu/vcpu.ts';
-import { softwareAccelerator, translatingAccelerator } from './index.ts';
+import { interpreterAccelerator, softwareAccelerator } from './index.ts';
 import type { SoftwareVCPU } from './software-vcpu.ts';
 
 const CODE = 0x3_0000;
@@ -12,9 +12,9 @@ const PAGE = 4096;
 
 /** Translates whatever runs: units cover all code. */
 const eagerAccelerator: Accelerator = {
-  ...translatingAccelerator,
+  ...softwareAccelerator,
   createVCPU(wiring, memory) {
-    const vcpu = translatingAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
+    const vcpu = softwareAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
     vcpu.isTranslatingEagerly = true;
     return vcpu;
   },
@@ -49,13 +49,13 @@ function storeProgram(way: number, at: number, value: readonly number[]): number
 
 // Goal: what an engine keeps of code after any store is what it would decode anew.
 test.each([
-  ['interpreter', softwareAccelerator, CODE],
-  ['interpreter, across pages', softwareAccelerator, CODE + 0xfd0],
+  ['interpreter', interpreterAccelerator, CODE],
+  ['interpreter, across pages', interpreterAccelerator, CODE + 0xfd0],
   ['translator', eagerAccelerator, CODE],
   ['translator, across pages', eagerAccelerator, CODE + 0xfd0],
 ])('code after random stores is what a fresh engine runs: %s', (...given) => {
   const [, accelerator, code] = given;
-  const boards = [new CodeBoard(accelerator), new CodeBoard(softwareAccelerator)];
+  const boards = [new CodeBoard(accelerator), new CodeBoard(interpreterAccelerator)];
   fc.assert(
     fc.property(fc.array(step, { minLength: 1, maxLength: 25 }), (steps) => {
       for (const board of boards) {
@@ -86,7 +86,7 @@ test.each([
 });
 
 test('an immediate that is patched in a loop is fetched anew, and nothing else is decoded', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   board.put(CODE, answer(0));
   // xor ebx,ebx; mov ecx,1000; 1: mov [CODE+1],ecx; call CODE; add ebx,eax; dec ecx; jnz 1b; hlt
   const program = [0x31, 0xdb, 0xb9, ...u32(1000), 0x89, 0x0d, ...u32(CODE + 1)];
@@ -100,7 +100,7 @@ test('an immediate that is patched in a loop is fetched anew, and nothing else i
 });
 
 test('an instruction across pages is decoded once, wherever it is stored to then anew', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   board.enablePaging();
   const start = CODE + 0xffd;
   board.put(start, [0xb8, ...u32(7), 0xc3]); // mov eax, 7 whose last two bytes are in the next page
@@ -124,7 +124,7 @@ test('an instruction across pages is decoded once, wherever it is stored to then
 });
 
 test('a decoding that failed goes when the bytes behind it change', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   board.put(CODE, [0x8d, 0xc1, 0xc3]); // LEA EAX, a register: no instruction
   expect(board.call(CODE)).toMatchObject({ vector: 6 });
   board.enterProtected();
@@ -150,7 +150,7 @@ test('a store into code that is translated reaches the unit', () => {
 });
 
 test('failure 28: a page whose code is all overwritten is plain again', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   const { codePages, dirty, tlb } = board.machine.memory;
   board.put(CODE, answer(5));
   expect(board.call(CODE)).toBe(5);
@@ -169,7 +169,7 @@ test('failure 28: a page whose code is all overwritten is plain again', () => {
 });
 
 test('data beside code costs no decoding and no look-up of TypeScript', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   // inc eax; ret; and data in the same line, stored to by: mov ecx,1000; 1: mov [data],ecx; call; …
   board.put(CODE, [0x40, 0xc3]);
   const program = [0xb9, ...u32(1000), 0x89, 0x0d, ...u32(CODE + 64)];
