@@ -11,6 +11,10 @@ import { MappedRAM } from './mapped-ram.ts';
 import { Memslots } from './memslots.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
+/** Where a guest in a planar mode draws: many writes, none of which the guest waits for. */
+const VGA_WINDOW_GPA = 0xa_0000;
+const VGA_WINDOW_BYTES = 0x2_0000;
+
 /**
  * `--accel kvm`, after it was seen that this host can.
  * @param onProblem told once of each part of memory that the kernel cannot map
@@ -45,6 +49,7 @@ function createVCPU(
   try {
     const { calls, runBytes } = host;
     vm = new VirtualMachine(host);
+    vm.coalesceWrites(VGA_WINDOW_GPA, VGA_WINDOW_BYTES);
     const supported = host.supportedCPUID();
     const cpuid = guestCPUID(calls, supported);
     const memslots = attachSlots(vm, wiring, memory, onProblem);
