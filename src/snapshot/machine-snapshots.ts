@@ -24,12 +24,12 @@ import {
 } from './machine-state.ts';
 import { OrderKeeper } from './order-keeper.ts';
 import { PageCapture } from './page-capture.ts';
+import { RAMLoad } from './ram-load.ts';
 import type { StateSection } from './sections.ts';
 import { SnapshotBuilder, type SnapshotProgress, type SnapshotSaved } from './snapshot-builder.ts';
 import { SnapshotError } from './snapshot-error.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import type { CancelSignal, SnapshotStore } from './store.ts';
-import { noteFilled, zeroOthers } from './zero-pages.ts';
 
 /** How a machine is saved. */
 export interface SaveOptions {
@@ -102,6 +102,7 @@ export class MachineSnapshots {
   /** The snapshot that MIGRATION bits count from. */
   #base: { readonly tag: string; readonly digest: Digest } | undefined;
   #lazy: LazyPages | undefined;
+  #hasSaved = false;
   /** Saves and loads come one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -181,6 +182,12 @@ export class MachineSnapshots {
       return dirtyPages?.length ?? this.#ramPages;
     };
     try {
+      if (!this.#hasSaved) {
+        // Code that runs for the first time is slow: better now than while the guest waits.
+        saveSections(this.machine);
+        await this.machine.giveTurn();
+        this.#hasSaved = true;
+      }
       const { taken, givenCount, pauseMs } = await this.machine.standStill(async () => {
         const startMs = this.#nowMs();
         const taken = this.#takeInstant();
@@ -319,14 +326,16 @@ export class MachineSnapshots {
   }
 
   async #load(tag: string, options: LoadOptions): Promise<void> {
+    // A machine that is started meanwhile has memory to lose after all.
+    if (!(await this.#tryLoad(tag, options))) await this.#tryLoad(tag, options);
+  }
+
+  /** @returns false if the machine is no longer blank as it was at first, and is untouched */
+  async #tryLoad(tag: string, options: LoadOptions): Promise<boolean> {
     const { signal, onProgress } = options;
     const { machine } = this;
-    const reader = await SnapshotReader.open(
-      this.store,
-      this.#platform,
-      tag,
-      signal === undefined ? {} : { signal },
-    );
+    const cancel = signal === undefined ? {} : { signal };
+    const reader = await SnapshotReader.open(this.store, this.#platform, tag, cancel);
     const checked = checkMachine(machine, reader);
     const order = new OrderKeeper(this.store, this.#platform, reader, options.onNote);
     // A page that is missing must be noticed when it is touched: else all of them come first.
@@ -334,54 +343,36 @@ export class MachineSnapshots {
       options.isLazy === true && machine.vcpu.interceptsWrites
         ? new LazyPages(machine, reader, machine.pc.ram, () => order.read())
         : undefined;
-    const blobs = lazy === undefined ? [...reader.pageIndex.blobs.keys()] : lazy.eagerBlobs;
-    const pages: { blockId: string; firstPage: number; bytes: Uint8Array }[] = [];
-    const wanted = [...blobs].flatMap((blobIndex) => reader.runsOfBlob(blobIndex));
-    const totalBytes = wanted.reduce((sum, { pageCount }) => sum + pageCount * PAGE_SIZE, 0);
-    let doneBytes = 0;
-    for await (const run of reader.pages(signal === undefined ? {} : { signal }, blobs)) {
-      pages.push({ ...run, bytes: run.bytes.slice() });
-      doneBytes += run.bytes.length;
-      onProgress?.(doneBytes, totalBytes);
-    }
-    await machine.standStill(() => {
+    const kind = lazy !== undefined ? 'lazy' : machine.isBlank ? 'direct' : 'held';
+    const ram = new RAMLoad(machine, reader, kind, cancel, onProgress);
+    await ram.readHeld();
+    const isDone = await machine.standStill(async () => {
       const { isBlank } = machine;
-      // Components may refuse; pages, which are all here or found when touched, cannot.
-      restoreSections(machine, checked, true);
+      if (kind === 'direct' && !isBlank) return false;
+      try {
+        if (kind === 'direct') await ram.readDirect();
+        // Components may refuse; pages, which are all here or found when touched, cannot.
+        restoreSections(machine, checked, true);
+      } catch (error) {
+        if (kind === 'direct') ram.undo();
+        throw error;
+      }
       this.#lazy?.stop();
       machine.memory.ramList.missing = undefined;
-      this.#replaceRAM(pages, isBlank);
-      lazy?.begin(new Set(blobs));
+      ram.write(isBlank);
+      lazy?.begin(new Set(ram.heldBlobs));
       machine.pc.virtio.onRestored();
       machine.pc.generationId?.renew();
       machine.screen.notify();
       machine.memory.dirty.clear(0, machine.memory.ramList.capacityBytes, DIRTY_MIGRATION);
       this.#lazy = lazy;
       this.#base = { tag, digest: reader.digest };
+      return true;
     });
+    if (!isDone) return false;
     lazy?.touched.then((touches) => this.#inTurn(() => order.keep(touches)));
     lazy?.runInBackground();
-  }
-
-  /** Writes all RAM: `pages`, and zeros elsewhere. */
-  #replaceRAM(
-    pages: readonly { blockId: string; firstPage: number; bytes: Uint8Array }[],
-    isBlank: boolean,
-  ): void {
-    const { guest } = this.machine.memory;
-    const { ramWrites } = guest;
-    for (const block of guest.ramList.blocks) {
-      ramWrites.before(block.ramOffset, block.sizeBytes);
-      const isPresent = new Uint8Array(block.sizeBytes / PAGE_SIZE);
-      for (const { blockId, firstPage, bytes } of pages) {
-        if (blockId !== block.id) continue;
-        block.bytes.set(bytes, firstPage * PAGE_SIZE);
-        isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
-      }
-      const isZero = isBlank && this.machine.pc.guestRAM.includes(block);
-      if (!isZero) zeroOthers(guest, block, isPresent);
-      noteFilled(guest, block, isPresent);
-    }
+    return true;
   }
 }
 

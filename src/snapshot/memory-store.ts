@@ -141,11 +141,12 @@ export class MemoryStore implements SnapshotStore {
     key: BlobKey,
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options: CancelOptions = {},
-  ): Promise<void> {
-    if (await this.isWhole(key)) return;
+  ): Promise<boolean> {
+    if (await this.isWhole(key)) return false;
     const bytes = await gather(key, content, options);
     await checkDigest(this.#platform, key, bytes);
     this.blobs.set(key.digest, bytes);
+    return true;
   }
 
   async #putManifest(tag: string, bytes: Uint8Array): Promise<Descriptor> {

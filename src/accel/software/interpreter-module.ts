@@ -6,13 +6,16 @@ import { assert } from '../../base/errors.ts';
 import type { Row } from '../../cpu/instruction-table.ts';
 import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
-import { EIP } from '../../cpu/state-layout.ts';
+import { EIP, EIP_BIAS, PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import { i32 as constant, load } from '../../wasm/index.ts';
+import { isCodeAt } from './code-rows.ts';
+import { CROSSING_OWNER, CROSSING_REST } from './crossings.ts';
 import { EngineEmitter, type Variant } from './engine-emitter.ts';
 import { dispatch, InterpreterContext } from './interpreter-context.ts';
 import { InterpreterSite } from './interpreter-site.ts';
 import {
-  HANDLER_TOO_LONG,
+  FAR_AWAY,
+  HANDLER_RELOAD,
   KIND_COUNT,
   KIND_FAR_BRANCH,
   KIND_FLAT,
@@ -21,14 +24,21 @@ import {
   KIND_REGISTER,
   KIND_SEGMENTED,
   KIND_SEGMENTED16,
+  RECORD_DISPLACEMENT,
   RECORD_HANDLER,
+  RECORD_IMMEDIATE,
+  RECORD_LENGTH,
+  RECORD_SHIFT,
+  SLOT_PAGE,
 } from './record.ts';
-import { eipOf, loadState } from './state-access.ts';
+import { eipOf, loadState, storeState } from './state-access.ts';
+import { packedAux } from './unit-flags.ts';
 
+const PAGE_BYTES = 4096;
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
 /** How many `addSpecialHandlers` adds: they come first. */
-const SPECIAL_HANDLERS = HANDLER_TOO_LONG + 1;
+const SPECIAL_HANDLERS = HANDLER_RELOAD + 1;
 const VARIANTS_PER_ROW = 2 * 2 * KIND_COUNT;
 
 /** Where in `handlers` the variant of a row stands. */
@@ -124,6 +134,7 @@ export function buildInterpreter(
     assert(at === index, 'handlers stand in the table where the layout has them');
   }
   addRunFunction(context);
+  context.shared(packedAux); // Units call it.
   return { ...layout, bytes: context.module.toBytes() };
 }
 
@@ -162,7 +173,7 @@ function handlerName(row: Row, { operandSize, kind, isStackFlat }: Variant): str
   return `${row.mnemonic} ${row.operands.join()} ${variant}`;
 }
 
-/** The decoding handler, HANDLER_LEAVE, CROSS, UNDEFINED, TOO_LONG, in the order of record.ts. */
+/** The decoding handler, HANDLER_LEAVE, CROSS, UNDEFINED, TOO_LONG, RELOAD, in the order of record.ts. */
 function addSpecialHandlers(context: InterpreterContext): void {
   const { module, handlerType, slow } = context;
   const add = (name: string, build: Parameters<typeof module.function>[2]) =>
@@ -174,12 +185,39 @@ function addSpecialHandlers(context: InterpreterContext): void {
   });
   add('leave', (f) => f.returnCall(context.lookUp, eipOf(f.param(0)), f.param(1).add(1)));
   add('cross', (f) => {
+    const [first, fuel] = [f.param(0), f.param(1)];
+    const entry = f.let(load('i32', first, RECORD_DISPLACEMENT));
+    f.if(entry, () => {
+      const rest = load('i32', entry, CROSSING_REST);
+      const next = loadState(PAGE_EIP).add(PAGE_BYTES);
+      const isOwner = load('i32', entry, CROSSING_OWNER).eq(first);
+      f.if(isOwner, () => {
+        f.if(f.call(context.shared(isCodeAt), next, rest), () => {
+          const eip = f.let(eipOf(first));
+          storeState(f, PAGE_RECORDS, entry);
+          storeState(f, PAGE_EIP, eip.add(FAR_AWAY));
+          storeState(f, EIP_BIAS, eip.sub(entry.shrU(RECORD_SHIFT)));
+          dispatch(context, f, entry, fuel.add(1));
+        });
+      });
+    });
     const record = f.call(slow.findCrossing, f.param(0));
     f.if(record.eq(1), () => f.returnCall(context.fault, f.param(0), f.param(1)));
     dispatch(context, f, record, f.param(1).add(1));
   });
   add('undefined', (f) => raise(context, f, VECTOR_UD, -1));
   add('too-long', (f) => raise(context, f, VECTOR_GP, 0));
+  add('reload', (f) => {
+    const record = f.param(0);
+    const records = f.let(loadState(PAGE_RECORDS));
+    const length = load('i32_8u', record, RECORD_LENGTH);
+    const next = record.add(length).sub(records).shrU(RECORD_SHIFT);
+    const handler = f.let(load('i32', record, RECORD_IMMEDIATE));
+    const immediate = load('i32', next.add(load('i32', records, SLOT_PAGE)).sub(4));
+    f.store('i32', record, immediate, RECORD_IMMEDIATE);
+    f.store('i32_16', record, handler, RECORD_HANDLER);
+    f.returnCallIndirect(handlerType, handler, record, f.param(1));
+  });
 }
 
 function raise(

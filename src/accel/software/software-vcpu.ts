@@ -32,16 +32,27 @@ import type { CPUWiring, MachineMemory, RunExit, VCPU } from '../../cpu/vcpu.ts'
 import type { AddressSpace } from '../../memory/address-space.ts';
 import { CODE_CACHE_BYTES, CodeCache } from './code-cache.ts';
 import type { HandlerLayout } from './interpreter-module.ts';
+import { writePlainRAM } from './plain-ram.ts';
 import {
   CODE_MASK_BASE,
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
   CODE_ROWS,
+  CODE_ROWS_FILLED,
+  CODE_SLOTS_BASE,
   CODE_TAG_NONE,
   DIRTY_BASE,
+  FAR_AWAY,
   ISOLATED_RECORDS,
   RAM_BASE,
+  RECORD_LENGTH,
   RECORD_SHIFT,
+  TLB_COUNTS,
+  TLB_LOG,
+  TLB_ROW_STATES,
+  TLB_STORE_MARKS,
+  TLB_TABLES,
+  WALKS_IN_TYPESCRIPT,
 } from './record.ts';
 import type { SlowPaths } from './slow-paths.ts';
 import { systemMethods } from './system-methods.ts';
@@ -53,8 +64,6 @@ const INSTRUCTION_BYTES_MAX = 15;
 const VECTOR_GP = 13;
 const CS_BASE = (SEGMENT + CS * SEGMENT_BYTES + SEG_BASE) >> 2;
 const CS_LIMIT = (SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT) >> 2;
-/** A page EIP from which no branch is near: every jump looks its target up. */
-const FAR_AWAY = 0x8000_0000;
 const BUDGET_MAX = 0x4000_0000;
 /** Instructions between two samples of where the guest is; odd, lest it beat with loops. */
 const SAMPLE_SLICE = 10_007;
@@ -80,9 +89,6 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly #ramBase: number;
   readonly #fetched = new Uint8Array(INSTRUCTION_BYTES_MAX);
   readonly #run: (fuel: number) => void;
-  /** Code rows (word indexes) that hold something. */
-  readonly #filledRows = new Uint32Array(CODE_ROW_COUNT);
-  #filledCount = 0;
   #instructionCount = 0;
   /** Instructions that generated code, which is running, may execute; else 0. */
   #slice = 0;
@@ -118,11 +124,14 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       reservedOffset: memory.reservedOffset,
       codePages: memory.codePages,
     });
-    this.state.set32(DIRTY_BASE, memory.dirty.offset);
-    this.state.set32(CODE_MASK_BASE, memory.codePages.offset);
-    this.state.set32(RAM_BASE, this.#ramBase);
+    this.#tellWhere(memory);
     this.cache.onEvict = () => this.flushCode();
-    wiring.memory.addListener({ commit: () => this.flushCode() });
+    wiring.memory.addListener({
+      commit: () => {
+        writePlainRAM(this.state.u32, wiring.memory.view.sections, this.#ramBase);
+        this.flushCode();
+      },
+    });
     const table = new WebAssembly.Table({
       element: 'anyfunc',
       initial: options.interpreter.handlerCount + UNIT_ENTRIES_MAX,
@@ -145,8 +154,22 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       }),
       imports: { env, engine },
     });
-    this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, ISOLATED_RECORDS >> 2);
+    this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, CODE_ROWS_FILLED >> 2);
     this.reset();
+  }
+
+  /** Tells generated code where the parts of the machine's memory lie. */
+  #tellWhere({ dirty, codePages, tlb }: MachineMemory): void {
+    const { state } = this;
+    state.set32(DIRTY_BASE, dirty.offset);
+    state.set32(CODE_MASK_BASE, codePages.offset);
+    state.set32(CODE_SLOTS_BASE, codePages.notes.byteOffset);
+    state.set32(RAM_BASE, this.#ramBase);
+    state.set32(TLB_TABLES, tlb.offset);
+    state.set32(TLB_LOG, tlb.logOffset);
+    state.set32(TLB_COUNTS, tlb.countsOffset);
+    state.set32(TLB_ROW_STATES, tlb.rowStatesOffset);
+    state.set32(TLB_STORE_MARKS, tlb.storePagesOffset);
   }
 
   get instructionCount(): number {
@@ -155,9 +178,15 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     return this.#instructionCount + (this.#slice === 0 ? 0 : this.#slice - left);
   }
 
+  get isWaitingForHost(): boolean {
+    return this.translator.isCompiling;
+  }
+
   run(instructionBudget: number): RunExit {
     this.#isStopRequested = false;
     this.#isRunning = true;
+    const isAllThere = this.#memory.ramList?.missing === undefined;
+    this.state.u32[WALKS_IN_TYPESCRIPT >> 2] = isAllThere ? 0 : 1;
     try {
       return this.#runAll(Math.min(instructionBudget, BUDGET_MAX));
     } finally {
@@ -204,10 +233,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   flushCode(): void {
     const { u32 } = this.state;
     // What was filled is all that must go: guests reload CR3 often, and fill few rows between.
-    for (let index = 0; index < this.#filledCount; index++) {
-      u32[this.#filledRows[index]!] = CODE_TAG_NONE;
-    }
-    this.#filledCount = 0;
+    const count = u32[CODE_ROWS_FILLED >> 2]!;
+    const first = (CODE_ROWS_FILLED + 16) >> 2;
+    for (let index = first; index < first + count; index++) u32[u32[index]! >> 2] = CODE_TAG_NONE;
+    u32[CODE_ROWS_FILLED >> 2] = 0;
     if (this.#isRunning) this.state.requestEvent();
   }
 
@@ -328,7 +357,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const mode = state.u32[MODE >> 2]!;
     const records = this.cache.recordsOf(ramOffset / PAGE_BYTES, mode);
     const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
-    if (state.u32[row] === CODE_TAG_NONE) this.#filledRows[this.#filledCount++] = row;
+    if (state.u32[row] === CODE_TAG_NONE) {
+      const count = state.u32[CODE_ROWS_FILLED >> 2]!++;
+      state.u32[((CODE_ROWS_FILLED + 16) >> 2) + count] = row << 2;
+    }
     state.u32[row] = ((linear & ~(PAGE_BYTES - 1)) | mode) >>> 0;
     state.u32[row + 1] = records;
     return 0;
@@ -348,7 +380,23 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const { state } = this;
     const eip = ((record >>> RECORD_SHIFT) + state.u32[EIP_BIAS >> 2]!) >>> 0;
     state.eip = eip;
-    return this.#isolate(eip, (eip + state.u32[CS_BASE]!) >>> 0);
+    const linear = (eip + state.u32[CS_BASE]!) >>> 0;
+    const found = this.#isolate(eip, linear);
+    if (found === ISOLATED_RECORDS) this.#keepCrossing(record, eip, linear);
+    return found;
+  }
+
+  /** Keeps what was just isolated at `record`, if it ends in a page that is code like others. */
+  #keepCrossing(record: number, eip: number, linear: number): void {
+    const inFirst = PAGE_BYTES - (linear & (PAGE_BYTES - 1));
+    const sizeBytes = (this.#buffer[ISOLATED_RECORDS + RECORD_LENGTH]! >>> RECORD_SHIFT) - inFirst;
+    if (sizeBytes <= 0) return;
+    const next = (linear + inFirst) >>> 0;
+    const gpa = this.processor.mmu.translateForFetch(next);
+    const ramOffset = gpa < 0 ? -1 : this.#memory.ramOffsetOf(gpa);
+    if (!this.#isWholePage((eip + inFirst) >>> 0, next, gpa, ramOffset)) return;
+    const mode = this.state.u32[MODE >> 2]!;
+    this.cache.keepCrossing(record, ramOffset / PAGE_BYTES, mode, sizeBytes);
   }
 
   /** Decodes one instruction byte by byte: it crosses a page, or its page is not plain memory. */

@@ -63,6 +63,7 @@ export class Translator {
   /** Units that wait to be compiled, and instructions since the first of them came. */
   #queue: Unit[] = [];
   #waited = 0;
+  #compilingCount = 0;
   /** Whether instructions with a meaning are left to the interpreter. */
   readonly #deferred = new Map<HandlerMeaning, boolean>();
 
@@ -88,10 +89,16 @@ export class Translator {
       isDeferred: (instruction) => this.#isDeferred(instruction),
       isUsable: (slot) => (this.#pages.get(slot)?.rewrites ?? 0) <= REWRITES_MAX,
     };
-    options.codePages.onInvalidate((ramOffset, sizeBytes) =>
-      this.#invalidate(ramOffset, sizeBytes),
-    );
+    options.codePages.onInvalidate((ramOffset, sizeBytes) => {
+      this.#invalidate(ramOffset, sizeBytes);
+      return undefined; // The decodings that units were made from keep their lines.
+    });
     options.cache.onSlotWiped = (slot) => this.#forget(slot);
+  }
+
+  /** Whether units wait for the host to compile them. */
+  get isCompiling(): boolean {
+    return this.#compilingCount > 0;
   }
 
   /**
@@ -150,6 +157,7 @@ export class Translator {
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
+      this.#cache.setHasUnits(part.slot, true);
       for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
     this.#queue.push(unit);
@@ -191,10 +199,13 @@ export class Translator {
       this.counters.failed += units.length;
     };
     try {
+      this.#compilingCount++;
       WebAssembly.compile(this.#build(units))
         .then((module) => this.#install(units, module))
-        .catch(onFailure);
+        .catch(onFailure)
+        .finally(() => this.#compilingCount--);
     } catch {
+      this.#compilingCount--;
       onFailure();
     }
   }
@@ -266,6 +277,7 @@ export class Translator {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);
       page.units.delete(unit);
+      this.#cache.setHasUnits(slot, page.units.size > 0);
     }
     unit.isDropped = true;
     this.counters.dropped++;

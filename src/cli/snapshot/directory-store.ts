@@ -154,6 +154,14 @@ export class DirectoryStore implements SnapshotStore {
     return bytes;
   }
 
+  async getBlobInto(key: BlobKey, target: Uint8Array, options: CancelOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    const found = await this.#files.readInto(this.#files.blobPath(key.digest), target);
+    if (found === undefined) throw missingBlob(key.digest);
+    if (found !== key.size || target.length !== key.size) throw wrongBlobSize(key, found);
+    await checkDigest(NODE_PLATFORM, key, target);
+  }
+
   async *streamBlob({ digest }: BlobKey, offset: number): AsyncGenerator<Uint8Array> {
     try {
       const stream = createReadStream(this.#files.blobPath(digest), {
@@ -275,10 +283,11 @@ export class DirectoryStore implements SnapshotStore {
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options: PutOptions,
     owner: string,
-  ): Promise<void> {
-    if (await this.isWhole(key)) return;
+  ): Promise<boolean> {
+    if (await this.isWhole(key)) return false;
     await this.#files.putBlob(key, content, options, owner);
     this.#whole.add(key.digest);
+    return true;
   }
 
   async #putManifest(tag: string, bytes: Uint8Array, owner: string): Promise<Descriptor> {
