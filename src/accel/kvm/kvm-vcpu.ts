@@ -21,6 +21,8 @@ const SLICE_NS_DEFAULT = 1_000_000;
 const NS_PER_MS = 1_000_000;
 /** How far the host's time may run ahead of the guest's before its counter is set back, ns. */
 const TSC_LAG_NS_MAX = 1_000_000;
+/** What a slice is lengthened by at most, for a host that enters and leaves a guest slowly, ns. */
+const ENTRY_NS_MAX = 50_000_000;
 /** Turns of completing one access: a string instruction or a page crossing takes several. */
 const COMPLETIONS_MAX = 100_000;
 const COALESCED_PAGE_BYTES = 4096;
@@ -84,6 +86,11 @@ export class KVMVCPU implements VCPU {
   #isNMIInKernel = false;
   #apicBase = -1;
   #shutdown: RunExit | undefined;
+  /**
+   * What entering and leaving the guest costs, about, ns. Where a virtual machine's host is emulated
+   * or busy it can be more than a slice, which would end before the guest's first instruction.
+   */
+  #entryNs = 0;
   /** When the last run ended: host ms, and the machine's counter. */
   #leftMs = 0;
   #leftTicks = 0n;
@@ -220,8 +227,9 @@ export class KVMVCPU implements VCPU {
       if (problem !== undefined) return this.#stop(problem);
     } else this.#followPause();
     if (!this.#wakes()) return HALT;
-    const endMs = performance.now() + sliceNs / NS_PER_MS;
-    this.#kick.arm(sliceNs);
+    const wholeNs = sliceNs + this.#entryNs;
+    const endMs = performance.now() + wholeNs / NS_PER_MS;
+    this.#kick.arm(wholeNs);
     const exit = this.#runUntil(endMs);
     this.#leftMs = performance.now();
     this.#leftTicks = this.#wiring.readTSC();
@@ -252,8 +260,11 @@ export class KVMVCPU implements VCPU {
       const error = this.#enter();
       if (error === 'EINTR' || error === 'EAGAIN') {
         this.#kick.take();
-        if (performance.now() >= endMs) return undefined;
-        continue;
+        const lateNs = (performance.now() - endMs) * NS_PER_MS;
+        if (lateNs < 0) continue;
+        // As much for the way in as for the way out, and as much again for the guest.
+        this.#entryNs = Math.min(ENTRY_NS_MAX, Math.round((this.#entryNs + 3 * lateNs) / 2));
+        return undefined;
       }
       const exit = error === undefined ? this.#handleExit() : this.#fail(`KVM_RUN: ${error}`);
       if (exit !== undefined) return exit;
