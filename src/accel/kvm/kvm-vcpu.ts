@@ -1,6 +1,7 @@
 // A processor that the host's kernel runs. Its state is brought into the state area when somebody
 // reads `state` after a run; interrupt controllers, timers and devices are the machine's.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import { FLAG_IF } from '../../cpu/flags.ts';
 import { Processor } from '../../cpu/processor.ts';
 import { CPUState } from '../../cpu/state.ts';
@@ -66,6 +67,8 @@ export class KVMVCPU implements VCPU {
   readonly #kick: Kick;
   readonly #shared: HostBytes;
   readonly #run: DataView;
+  /** Pages that the guest wrote, where slots log to rings. */
+  readonly #dirtyRing: HostBytes | undefined;
   readonly #ring: DataView | undefined;
   readonly #ringEntries: number;
   readonly #setA20: (isEnabled: boolean) => void;
@@ -123,6 +126,7 @@ export class KVMVCPU implements VCPU {
       throw new KVMError(calls.errno(), `Cannot map the processor of KVM: ${calls.errno()}`);
     this.#shared = shared;
     this.#run = shared.view;
+    this.#dirtyRing = this.#mapDirtyRing();
     const ringPage = vm.checkExtension(KVM.KVM_CAP_COALESCED_MMIO);
     this.#ring =
       ringPage === 0
@@ -215,10 +219,26 @@ export class KVMVCPU implements VCPU {
     if (!this.#isRunning) this.#release();
   }
 
+  #mapDirtyRing(): HostBytes | undefined {
+    const { ringBytes } = this.memslots;
+    if (ringBytes === 0) return undefined;
+    const offset = KVM.KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
+    const ring = this.#calls.map(this.#fd, ringBytes, offset);
+    if (ring === undefined)
+      throw new KVMError(
+        this.#calls.errno(),
+        `Cannot map the dirty ring of KVM: ${this.#calls.errno()}`,
+      );
+    this.memslots.addRing(new Int32Array(ring.view.buffer, ring.view.byteOffset, ringBytes / 4));
+    return ring;
+  }
+
   #release(): void {
     this.#calls.unmap(this.#shared);
     this.#calls.close(this.#fd);
+    // The slots that go with it are harvested once more.
     this.#onClose();
+    if (this.#dirtyRing !== undefined) this.#calls.unmap(this.#dirtyRing);
   }
 
   #runSlice(sliceNs: number): RunExit {
@@ -336,6 +356,10 @@ export class KVMVCPU implements VCPU {
       case KVM.KVM_EXIT_SET_TPR:
       case KVM.KVM_EXIT_INTR:
         return undefined;
+      case KVM.KVM_EXIT_DIRTY_RING_FULL:
+        // Seen where the kernel emulates: it wrote over entries, and calls the ring full for ever.
+        if (this.memslots.drainRings() > 0) return undefined;
+        return this.#fail('the dirty ring has overflowed');
       case KVM.KVM_EXIT_HLT:
         return this.#halt();
       case KVM.KVM_EXIT_SHUTDOWN:
