@@ -18,10 +18,15 @@ const VGA_WINDOW_BYTES = 0x2_0000;
 /**
  * `--accel kvm`, after it was seen that this host can.
  * @param onProblem told once of each part of memory that the kernel cannot map
+ * @param dirtyRingBytes log what the guest writes to a ring of this size, not to bitmaps; the
+ *   kernel wants a power of two, a page or more
  * @throws {KVMError} with a message for people: no `/dev/kvm`, no right to open it, no `koffi`, a
  *   kernel or a processor that lacks something
  */
-export function kvmAccelerator(onProblem: (error: KVMError) => void = () => {}): Accelerator {
+export function kvmAccelerator(
+  onProblem: (error: KVMError) => void = () => {},
+  dirtyRingBytes?: number,
+): Accelerator {
   const host = KVMHost.open();
   const { calls } = host;
   let isSynchronous: boolean;
@@ -35,7 +40,7 @@ export function kvmAccelerator(onProblem: (error: KVMError) => void = () => {}):
     name: 'kvm',
     reservedBytes: 0,
     createRAM: (capacityBytes) => new MappedRAM(capacityBytes, { calls, isSynchronous }),
-    createVCPU: (wiring, memory) => createVCPU(wiring, memory, onProblem),
+    createVCPU: (wiring, memory) => createVCPU(wiring, memory, onProblem, dirtyRingBytes),
   };
 }
 
@@ -43,6 +48,7 @@ function createVCPU(
   wiring: CPUWiring,
   memory: MachineMemory,
   onProblem: (error: KVMError) => void,
+  dirtyRingBytes: number | undefined,
 ): KVMVCPU {
   const host = KVMHost.open();
   let vm: VirtualMachine | undefined;
@@ -52,7 +58,7 @@ function createVCPU(
     vm.coalesceWrites(VGA_WINDOW_GPA, VGA_WINDOW_BYTES);
     const supported = host.supportedCPUID();
     const cpuid = guestCPUID(calls, supported);
-    const memslots = attachSlots(vm, wiring, memory, onProblem);
+    const memslots = attachSlots(vm, wiring, memory, onProblem, dirtyRingBytes);
     const alias = new A20Alias(wiring.memory);
     const setA20 = (isEnabled: boolean) => alias.set(isEnabled);
     const ownVM = vm;
@@ -78,6 +84,7 @@ function attachSlots(
   wiring: CPUWiring,
   memory: MachineMemory,
   onProblem: (error: KVMError) => void,
+  dirtyRingBytes: number | undefined,
 ): Memslots {
   const { ramWrites } = wiring.memory;
   if (ramWrites === undefined)
@@ -88,6 +95,7 @@ function attachSlots(
     ramWrites,
     hostAddress: (ramOffset) => BigInt(vm.calls.addressOf(ramList.bytesAt(ramOffset, 1))),
     onProblem,
+    ...(dirtyRingBytes === undefined ? {} : { ringBytes: dirtyRingBytes }),
   });
   wiring.memory.addListener(memslots);
   return memslots;
