@@ -14,7 +14,8 @@ test('--accel kvm fails with the reason, kvm:software says it in one line and fa
   expect(warnings).toEqual([]);
   expect(openAccelerator('kvm:software', onWarning, noKVM)).toBe(softwareAccelerator);
   expect(warnings).toEqual([
-    'Cannot open "/dev/kvm" as the host must offer it: ENOENT; the software accelerator runs the guest',
+    'Cannot open "/dev/kvm" as the host must offer it: ENOENT; ' +
+      'the software accelerator runs the guest',
   ]);
   expect(openAccelerator('software', onWarning, noKVM)).toBe(softwareAccelerator);
 });

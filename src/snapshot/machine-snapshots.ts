@@ -333,7 +333,7 @@ export class MachineSnapshots {
   async #load(tag: string, options: LoadOptions): Promise<void> {
     const before = this.#lazy;
     // While pages come, `gc` must leave their blobs: the tag may be deleted or moved meanwhile. A
-    // store that may only be read has no gc, either.
+    // store that may only be read has no gc, either. The guest need not wait for it.
     const lease =
       options.isLazy === true ? this.store.openWriter().catch(() => undefined) : undefined;
     try {
@@ -345,7 +345,6 @@ export class MachineSnapshots {
         await lazy?.done.catch(() => {});
         await (await lease)?.close();
       };
-      await lease;
       this.#held = Promise.all([this.#held, release()]);
     }
   }
