@@ -157,7 +157,7 @@ export class Translator {
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
-      this.#cache.setHasUnits(part.slot, true);
+      this.#tellRanges(part.slot, page);
       for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
     this.#queue.push(unit);
@@ -265,6 +265,15 @@ export class Translator {
     }
   }
 
+  /** Has stores into what units were made from come here. */
+  #tellRanges(slot: number, { units }: PageHeat): void {
+    const parts = [...units].flatMap((unit) => unit.parts).filter((part) => part.slot === slot);
+    this.#cache.setUnitRanges(
+      slot,
+      parts.flatMap(({ ranges }) => ranges),
+    );
+  }
+
   #usesBytes({ parts }: Unit, slot: number, from: number, to: number): boolean {
     return parts.some(
       (part) => part.slot === slot && part.ranges.some(([start, end]) => start < to && end > from),
@@ -277,7 +286,7 @@ export class Translator {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);
       page.units.delete(unit);
-      this.#cache.setHasUnits(slot, page.units.size > 0);
+      this.#tellRanges(slot, page);
     }
     unit.isDropped = true;
     this.counters.dropped++;
