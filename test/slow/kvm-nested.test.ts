@@ -7,6 +7,7 @@ import { basename, join, resolve } from 'node:path';
 import ts from 'typescript';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cacheFolder } from '../../src/cli/guests/store.ts';
+import { buildGuest, missingTool } from '../guests/run-guest.ts';
 import { fetchReason, GuestProcess } from './guest-process.ts';
 import { Chain, expectPrompt, expectRounds, save, startWork } from './nested/chain-guest.ts';
 import { type NestedResult, NestedRig } from './nested/nested-rig.ts';
@@ -16,6 +17,7 @@ const INNER_FILES = [
   'test/slow/guest-process.ts',
   'test/slow/nested/chain-guest.ts',
   'test/slow/nested/inner-boot.ts',
+  'test/slow/nested/inner-high-memory.ts',
   'test/slow/nested/inner-snapshots.ts',
 ];
 
@@ -36,12 +38,14 @@ beforeAll(async () => {
 
 afterAll(() => rig?.remove());
 
-/** A test's file as JavaScript, all of them in one folder. */
+/** A test's file as JavaScript, all of them in one folder; the source is what was built of it. */
 function writeInner(file: string, folder: string): void {
   const { outputText } = ts.transpileModule(readFileSync(file, 'utf8'), {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023 },
   });
-  const text = outputText.replace(/(from ')[./]+\/([\w-]+)\.ts'/g, "$1./$2.js'");
+  const text = outputText
+    .replace(/(from ')[./]+\/src\/([\w/-]+)\.ts'/g, `$1${resolve('dist')}/$2.js'`)
+    .replace(/(from ')[./]+\/([\w-]+)\.ts'/g, "$1./$2.js'");
   writeFileSync(join(folder, basename(file).replace(/\.ts$/, '.js')), text);
 }
 
@@ -83,6 +87,16 @@ for (const cpu of ['EPYC', 'EPYC,-npt'])
     expect(linesOf(result)).toMatch(/power off after [\d.]+ s, exit code 0/);
     expect(result.exitCode).toBe(0);
   });
+
+test('a guest of 6 GiB reads and writes all of it through PAE paging', async ({ skip }) => {
+  const noCompiler = missingTool('gcc');
+  skip((reason ?? noCompiler) !== undefined, reason ?? noCompiler);
+  const program = buildGuest('high-memory');
+  const result = await run(`node inner-high-memory.js '${program}'`, 10 * MINUTE, 'EPYC,-npt');
+  expect(linesOf(result)).toMatch(/across 6 GiB is 00035a00 +OK/);
+  expect(linesOf(result)).toMatch(/high memory: 0 errors/);
+  expect(result.exitCode).toBe(0);
+});
 
 test('from software to KVM, to KVM in another process, and back, while the guest writes', async ({
   skip,
