@@ -7,7 +7,7 @@ import { KIND_PAGE_BRANCH } from './record.ts';
 import { type ControlGraph, type Structure, structureOf } from './unit-structure.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
-const INSTRUCTIONS_MAX = 64;
+const INSTRUCTIONS_MAX = Number((globalThis as any).process?.env?.T2A_MAX ?? 64);
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
 /** Pages of one unit: as many numbers as fit beside that of an entry (UnitEntries). */
