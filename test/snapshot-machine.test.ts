@@ -9,6 +9,7 @@ import { MachineSnapshots } from '../src/snapshot/machine-snapshots.ts';
 import { saveSections } from '../src/snapshot/machine-state.ts';
 import { MemoryStore } from '../src/snapshot/memory-store.ts';
 import { encodeSections } from '../src/snapshot/sections.ts';
+import type { SnapshotProgress } from '../src/snapshot/snapshot-builder.ts';
 import { fuzzOptions } from './fuzz-options.ts';
 import {
   blankMachine,
@@ -44,6 +45,35 @@ const isCounted = (machine: Machine, count = countOf(machine)): boolean =>
 const turns = async (count: number): Promise<void> => {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
 };
+
+test('progress never goes back, and ends at the end', async () => {
+  const source = countingMachine();
+  const snapshots = snapshotsOf(source);
+  const steps: (readonly [number, number])[] = [];
+  const work: [string, () => Promise<unknown>][] = [];
+  const onProgress = ({ doneBytes, totalBytes }: SnapshotProgress) =>
+    steps.push([doneBytes, totalBytes]);
+  const load = (isLazy: boolean) => () =>
+    snapshots.load('some', { isLazy, onProgress: (done, total) => steps.push([done, total]) });
+  work.push(['full', () => snapshots.save('all', { onProgress })]);
+  work.push(['incremental', () => snapshots.save('some', { onProgress })]);
+  work.push(['nothing', () => snapshots.save('none', { kind: 'incremental', onProgress })]);
+  work.push(['eager', load(false)], ['lazy', load(true)]);
+  for (const [name, run] of work) {
+    if (name === 'incremental') source.vcpu.run(3_000);
+    steps.length = 0;
+    await run();
+    expect(steps.length, name).toBeGreaterThan(name === 'lazy' ? -1 : 0);
+    const [, total] = steps.at(-1) ?? [0, 0];
+    for (const [i, [done, of]] of steps.entries()) {
+      expect(of, name).toBe(total);
+      expect(done, name).toBeGreaterThanOrEqual(steps[i - 1]?.[0] ?? 0);
+    }
+    expect(steps.at(-1)?.[0] ?? 0, name).toBe(total);
+    // What changed is less than everything.
+    if (name === 'incremental') expect(total).toBeLessThan(ramOf(source).length / 2);
+  }
+});
 
 test('a loaded machine is equal bit for bit, and runs on as the saved one does', async () => {
   const source = countingMachine();

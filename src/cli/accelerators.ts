@@ -4,11 +4,18 @@ import { kvmAccelerator } from '../accel/kvm/kvm-accelerator.ts';
 import { KVMError } from '../accel/kvm/kvm-vm.ts';
 import { softwareAccelerator, translatingAccelerator } from '../accel/software/index.ts';
 import type { Accelerator } from '../cpu/vcpu.ts';
+import { MEMORY_BYTES_MAX as HOST_MEMORY_BYTES_MAX } from '../machine/index.ts';
+import { MEMORY_BYTES_MAX } from './values.ts';
 
 /** Values of `--accel`; those with a colon name what is taken if the first is not to be had. */
 export const ACCELERATORS = ['software', 'software,translator=on', 'kvm', 'kvm:software'] as const;
 
 export type AcceleratorName = (typeof ACCELERATORS)[number];
+
+/** The largest guest RAM that it can have; another may have to do with less. */
+export function memoryBytesMax(name: AcceleratorName): number {
+  return name.startsWith('kvm') ? HOST_MEMORY_BYTES_MAX : MEMORY_BYTES_MAX;
+}
 
 /**
  * @param onWarning told why it is not the first choice, and what the accelerator cannot do well

@@ -12,6 +12,7 @@ import type { MonitorCommand, MonitorTarget } from './monitor.ts';
 import { formatBalloon } from './monitor-balloon.ts';
 import { formatDrives } from './monitor-block.ts';
 import { formatPCI } from './monitor-pci.ts';
+import { formatSlotsOf } from './monitor-slots.ts';
 import { SNAPSHOTS_INFO } from './monitor-snapshot.ts';
 
 const PAGE_BYTES = 4096;
@@ -63,6 +64,12 @@ export const INFO_COMMANDS: readonly MonitorCommand[] = [
     args: '',
     summary: 'Blocks of guest RAM',
     run: ({ ramList }) => formatRAMBlocks(ramList),
+  },
+  {
+    name: 'slots',
+    args: '',
+    summary: 'Memory slots of the accelerator',
+    run: ({ slots }) => formatSlotsOf(slots),
   },
   {
     name: 'tlb',

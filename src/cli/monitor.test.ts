@@ -1,5 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import { ManualClock } from '../../test/manual-clock.ts';
+import type { SlotLister } from '../accel/kvm/slot-info.ts';
 import { CPUState } from '../cpu/state.ts';
 import { STATE_BYTES } from '../cpu/state-layout.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
@@ -132,6 +133,16 @@ test('info mem shows runs of equal rights', () => {
   expect(runMonitorLine(machine, 'info mem')).toBe(
     '0000000000010000-0000000000011000 0000000000001000 -r-\n' +
       '0000000000011000-0000000000012000 0000000000001000 urw\n',
+  );
+});
+
+test('info slots lists the memory slots, or says that there are none', () => {
+  expect(runMonitorLine(machine, 'info slots')).toBe(
+    'This accelerator has no memory slots: it reads the page map itself\n',
+  );
+  const slots: SlotLister = { slots: [], slotCountMax: 32764, exiles: [], logKind: 'bitmap' };
+  expect(runMonitorLine(Object.assign(machine, { slots }), 'info slots')).toBe(
+    'KVM memory slots: 0 of 32764, dirty log by bitmap\n',
   );
 });
 

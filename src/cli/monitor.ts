@@ -1,6 +1,7 @@
 // The monitor: a table of commands, and their words in QEMU's manner. Text in, text out; where the
 // text comes from is monitor-console.ts's business.
 
+import type { SlotLister } from '../accel/kvm/slot-info.ts';
 import type { CPUState } from '../cpu/state.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import type { Drive } from '../devices/block/drive.ts';
@@ -27,6 +28,8 @@ export interface MonitorTarget {
   readonly ramList: RAMList;
   readonly tlb: SoftTLB;
   readonly dirty: DirtyMemory;
+  /** Absent if the accelerator has none. */
+  readonly slots?: SlotLister | undefined;
   readonly drives: readonly Drive[];
   /** Opens an image for `drive`; throws an `Error` that says why it cannot. */
   openMedium(drive: Drive, path: string): BlockDevice;

@@ -9,6 +9,7 @@ import type { BootConfig } from './boot-options.ts';
 import { writePicture } from './display/picture.ts';
 import { type FlashFile, openFlash } from './flash-file.ts';
 import type { MonitorTarget } from './monitor.ts';
+import { slotsOf } from './monitor-slots.ts';
 import { nodeHost } from './node-host.ts';
 import type { RunConfig } from './run-options.ts';
 import type { SessionMachine } from './session.ts';
@@ -36,25 +37,33 @@ function monitorTarget(
   onWarning: (message: string) => void,
   quit: () => void,
 ): MonitorTarget {
-  const { memory, addressSpace, ports, cpuState } = machine;
-  const walk = new PageWalk(cpuState, addressSpace);
+  const { memory, addressSpace, ports } = machine;
+  const walker = new PageWalk(machine.cpuState, addressSpace);
+  const walk = (linear: number): number => {
+    // Only whoever asks for the state gets that of now.
+    void machine.cpuState;
+    return walker.walk(linear, ACCESS_READ, false, true);
+  };
   return {
     memory: addressSpace,
     ports,
-    state: cpuState,
+    get state() {
+      return machine.cpuState;
+    },
     ramList: memory.ramList,
     tlb: memory.tlb,
     dirty: memory.dirty,
+    slots: slotsOf(machine.vcpu),
     get status() {
       return machine.state;
     },
     get isPaging() {
-      return (cpuState.cr0 & CR0_PG) !== 0;
+      return (machine.cpuState.cr0 & CR0_PG) !== 0;
     },
-    translate: (linear) => walk.walk(linear, ACCESS_READ, false, true),
+    translate: walk,
     rightsOf(linear) {
-      if (walk.walk(linear, ACCESS_READ, false, true) < 0) return '';
-      return `${walk.isUserPage ? 'u' : '-'}r${walk.isWritable ? 'w' : '-'}`;
+      if (walk(linear) < 0) return '';
+      return `${walker.isUserPage ? 'u' : '-'}r${walker.isWritable ? 'w' : '-'}`;
     },
     typeKeys: (keys, holdMs) => machine.typeKeys(keys, holdMs),
     balloon: machine.pc.virtio.balloon,

@@ -2,7 +2,7 @@
 
 import type { InstructionTiming } from '../machine/run-pace.ts';
 import type { DeviceConfig } from '../machine/virtio.ts';
-import { ACCELERATORS, type AcceleratorName } from './accelerators.ts';
+import { ACCELERATORS, type AcceleratorName, memoryBytesMax } from './accelerators.ts';
 import { DRIVE_OPTIONS, type DriveSpec, parseDrives } from './block/drive-options.ts';
 import { type BootConfig, parseBoot } from './boot-options.ts';
 import { UsageError } from './command.ts';
@@ -166,12 +166,13 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
   const debugConsole = parseDebugConsole(values);
   if (hasDisplay && serials.some(({ kind }) => kind === 'stdio'))
     throw new UsageError('Option "--serial" must not be stdio with "--display terminal"');
+  const accelerator = parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS);
   const monitor = parseChoice('--monitor', values.get('monitor') ?? 'stdio', ['stdio', 'none']);
   return {
     memoryBytes:
       memory === undefined
         ? (guest?.memoryBytes ?? MEMORY_BYTES_DEFAULT)
-        : parseMemorySize('--memory', memory),
+        : parseMemorySize('--memory', memory, memoryBytesMax(accelerator)),
     append: values.get('append') ?? guest?.append ?? '',
     drives,
     devices: parseDevices(options),
@@ -183,7 +184,7 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
     hasMonitor: monitor === 'stdio',
     snapshots,
     isMemoryGiven: memory !== undefined,
-    accelerator: parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS),
+    accelerator,
     ...(firmware === undefined ? {} : { firmware }),
     ...(guest === undefined ? {} : { guest }),
     ...(kernelPath === undefined ? {} : { kernelPath }),

@@ -14,23 +14,28 @@ const PAGE_BYTES = 4096;
 /** The first megabyte, with the PC's holes in it, must be there. */
 const MEMORY_BYTES_MIN = 2 ** 20;
 /** RAM shares 4 GiB with the display's, and with the processor's own tables. */
-const MEMORY_BYTES_MAX = 3680 * 2 ** 20;
+export const MEMORY_BYTES_MAX = 3680 * 2 ** 20;
 
 /**
  * A size of memory in bytes, as QEMU reads it: a number and one of B K M G T, MiB without one.
+ * @param bytesMax what the accelerator can do
  * @throws {UsageError} if it is not a size, not whole pages, or no machine can have it
  */
-export function parseMemorySize(option: string, text: string): number {
+export function parseMemorySize(
+  option: string,
+  text: string,
+  bytesMax: number = MEMORY_BYTES_MAX,
+): number {
   const match = /^(?:size=)?(\d+(?:\.\d+)?)([BKMGT]?)$/i.exec(text);
   if (match === null)
     throw new UsageError(
       `Option "${option}" must be a size such as 128M or 1G, MiB without a suffix, got "${text}"`,
     );
   const bytes = Number(match[1]) * SUFFIX_BYTES[match[2]!.toUpperCase() || 'M']!;
-  if (bytes < MEMORY_BYTES_MIN || bytes > MEMORY_BYTES_MAX)
+  if (bytes < MEMORY_BYTES_MIN || bytes > bytesMax)
     throw new UsageError(
       `Option "${option}" must be from ${MEMORY_BYTES_MIN / 2 ** 20}M to ` +
-        `${MEMORY_BYTES_MAX / 2 ** 20}M, got "${text}"`,
+        `${bytesMax / 2 ** 20}M, got "${text}"`,
     );
   if (bytes % PAGE_BYTES !== 0)
     throw new UsageError(`Option "${option}" must be a multiple of 4K, got "${text}"`);

@@ -3,6 +3,16 @@
 
 import { type FunctionBuilder, i32, i64, type Value } from '../wasm/index.ts';
 import {
+  adjustOf,
+  carryOf,
+  conditionOf,
+  type FlagOperation,
+  overflowOf,
+  parityOf,
+  signOf,
+  zeroOf,
+} from './flag-operation.ts';
+import {
   AUX_ADJUST,
   AUX_CARRY,
   AUX_CARRY_BELOW,
@@ -23,6 +33,17 @@ export interface FlagStore {
   loadAux(): Value;
   storeResult(value: Value): void;
   storeAux(value: Value): void;
+  // An engine that wants no flag computed before it is read (the translator) has these as well.
+  /** Takes the operation in place of the two words. */
+  noteOperation?(operation: FlagOperation): void;
+  /** CF (i32, 0 or 1) changes, and no other flag; false: the words are to be stored. */
+  noteCarry?(cf: Value): boolean;
+  /** The operation that set the flags last, if that is known. */
+  operation?(): FlagOperation | undefined;
+  /** CF, i32 0 or 1. */
+  loadCarry?(): Value;
+  /** Both words together. */
+  storeWords?(result: Value, aux: Value): void;
 }
 
 export class FlagEmitter {
@@ -32,46 +53,53 @@ export class FlagEmitter {
     this.#store = store;
   }
 
-  /** After r = a + b (+ carry). Sizes in bytes; values as operands are. */
-  add(a: Value, b: Value, r: Value, size: number): void {
+  /** After r = a + b (+ carry). Sizes in bytes; values as operands are, and pinned. */
+  add(a: Value, b: Value, r: Value, size: number, hasCarryIn = false): void {
+    if (this.#note({ kind: 'add', a, b, r, size, hasCarryIn })) return;
     this.#store.storeAux(topCarries(carriesOfAdd(a, b, r), size));
     this.result(r, size);
   }
 
   /** After r = a - b (- borrow). */
-  sub(a: Value, b: Value, r: Value, size: number): void {
+  sub(a: Value, b: Value, r: Value, size: number, hasCarryIn = false): void {
+    if (this.#note({ kind: 'sub', a, b, r, size, hasCarryIn })) return;
     this.#store.storeAux(topCarries(carriesOfSub(a, b, r), size));
     this.result(r, size);
   }
 
   /** After AND, OR, XOR, TEST: CF = OF = AF = 0. */
   logic(r: Value, size: number): void {
+    if (this.#note(logicOperation(r, size))) return;
     this.#store.storeAux(i32(0));
     this.result(r, size);
   }
 
   /** After r = a + 1, which keeps CF. */
   inc(a: Value, r: Value, size: number): void {
-    this.#keepCarry(carriesOfAdd(a, one(a), r), size);
-    this.result(r, size);
+    this.#count('add', a, r, size);
   }
 
   /** After r = a - 1, which keeps CF. */
   dec(a: Value, r: Value, size: number): void {
-    this.#keepCarry(carriesOfSub(a, one(a), r), size);
-    this.result(r, size);
+    this.#count('sub', a, r, size);
   }
 
   /** SF, ZF and PF from `r`; `cf` and `of` are i32 0 or 1; AF becomes 0. */
   setResult(r: Value, size: number, cf: Value, of: Value): void {
     const { f } = this.#store;
     const carry = f.let(cf);
+    if (this.#store.noteOperation && size !== 8) {
+      const overflow = of === cf ? carry : f.let(of);
+      this.#note({ ...logicOperation(r, size), carry, overflow });
+      return;
+    }
     this.#store.storeAux(carry.shl(31).or(carry.xor(of).shl(30)));
     this.result(r, size);
   }
 
   /** Changes CF (i32, 0 or 1) and keeps the others. */
   setCarry(cf: Value): void {
+    if (this.#store.noteCarry?.(cf)) return;
     const { f } = this.#store;
     const aux = f.let(this.#store.loadAux());
     const flip = f.let(aux.shrU(31).xor(cf));
@@ -83,6 +111,11 @@ export class FlagEmitter {
   setCarryOverflow(cf: Value, of: Value): void {
     const { f } = this.#store;
     const carry = f.let(cf);
+    const known = this.#store.operation?.();
+    if (known) {
+      this.#note({ ...known, carry, overflow: f.let(of) });
+      return;
+    }
     const kept = this.#store.loadAux().and(~TOP_CARRIES);
     this.#store.storeAux(kept.or(carry.shl(31)).or(carry.xor(of).shl(30)));
   }
@@ -100,15 +133,13 @@ export class FlagEmitter {
     const correction = flags.shrU(2).and(1).xor(1).xor(low);
     const overflow = flags.shrU(11).and(1);
     const carry = flags.and(FLAG_CF);
-    this.#store.storeAux(
-      carry
-        .shl(31)
-        .or(carry.xor(overflow).shl(30))
-        .or(correction.shl(AUX_PARITY_SHIFT))
-        .or(flags.and(FLAG_AF).shrU(1))
-        .or(flags.shrU(7).and(1)),
-    );
-    this.#store.storeResult(low.extendU());
+    const aux = carry
+      .shl(31)
+      .or(carry.xor(overflow).shl(30))
+      .or(correction.shl(AUX_PARITY_SHIFT))
+      .or(flags.and(FLAG_AF).shrU(1))
+      .or(flags.shrU(7).and(1));
+    this.#storeWords(low.extendU(), aux);
   }
 
   /** All six in EFLAGS positions, i32; other bits are zero. */
@@ -122,28 +153,40 @@ export class FlagEmitter {
   }
 
   cf(): Value {
-    return this.#store.loadAux().shrU(31);
+    const known = this.#store.operation?.();
+    if (known) return carryOf(known);
+    return this.#store.loadCarry?.() ?? this.#store.loadAux().shrU(31);
   }
   of(): Value {
+    const known = this.#store.operation?.();
+    if (known) return overflowOf(known);
     const aux = this.#store.f.let(this.#store.loadAux());
     return aux.xor(aux.shl(1)).shrU(31);
   }
   zf(): Value {
-    return this.#store.loadResult().eqz();
+    const known = this.#store.operation?.();
+    return known ? zeroOf(known) : this.#store.loadResult().eqz();
   }
   sf(): Value {
+    const known = this.#store.operation?.();
+    if (known) return signOf(known);
     return this.#store.loadResult().shrU(63).wrap().xor(this.#store.loadAux().and(1));
   }
   af(): Value {
-    return this.#store.loadAux().shrU(3).and(1);
+    const known = this.#store.operation?.();
+    return known ? adjustOf(known) : this.#store.loadAux().shrU(3).and(1);
   }
   pf(): Value {
+    const known = this.#store.operation?.();
+    if (known) return parityOf(known);
     const low = this.#store.loadResult().wrap();
     return low.xor(this.#store.loadAux().shrU(AUX_PARITY_SHIFT)).and(0xff).popcnt().and(1).xor(1);
   }
 
   /** Condition code 0–15 as in Jcc (SDM volume 1, appendix B), i32 0 or 1. */
   condition(code: number): Value {
+    const known = this.#store.operation?.();
+    if (known) return conditionOf(known, code);
     const value = this.#positiveCondition(code >> 1);
     return code & 1 ? value.eqz() : value;
   }
@@ -176,12 +219,37 @@ export class FlagEmitter {
     else this.#store.storeResult((size === 2 ? r.extend16S() : r.extend8S()).extendS());
   }
 
-  #keepCarry(carries: Value, size: number): void {
+  #count(kind: 'add' | 'sub', a: Value, r: Value, size: number): void {
     const { f } = this.#store;
+    const b = one(a);
+    if (this.#store.noteOperation && size !== 8) {
+      const carry = f.let(this.cf());
+      this.#note({ kind, a, b, r, size, hasCarryIn: false, carry });
+      return;
+    }
+    const carries = kind === 'add' ? carriesOfAdd(a, b, r) : carriesOfSub(a, b, r);
     const top = f.let(topCarries(carries, size));
     const old = f.let(this.#store.loadAux().and(AUX_CARRY));
     const overflowBelow = top.xor(top.shl(1)).xor(old).shrU(1).and(AUX_CARRY_BELOW);
     this.#store.storeAux(old.or(overflowBelow).or(top.and(AUX_ADJUST)));
+    this.result(r, size);
+  }
+
+  /** Whether the engine has taken the operation. */
+  #note(operation: Omit<FlagOperation, 'size'> & { readonly size: number }): boolean {
+    const { size } = operation;
+    if (!this.#store.noteOperation || (size !== 1 && size !== 2 && size !== 4)) return false;
+    this.#store.noteOperation({ ...operation, size });
+    return true;
+  }
+
+  #storeWords(result: Value, aux: Value): void {
+    if (this.#store.storeWords) {
+      this.#store.storeWords(result, aux);
+      return;
+    }
+    this.#store.storeAux(aux);
+    this.#store.storeResult(result);
   }
 }
 
@@ -205,6 +273,11 @@ function topCarries(carries: Value, size: number): Value {
   }
   const shift = 32 - size * 8;
   return carries.shl(shift).and(TOP_CARRIES).or(carries.and(AUX_ADJUST));
+}
+
+/** A result whose CF, OF and AF are 0. */
+function logicOperation(r: Value, size: number) {
+  return { kind: 'logic', a: r, b: r, r, size, hasCarryIn: false } as const;
 }
 
 function one(like: Value): Value {

@@ -10,7 +10,14 @@ import type { DebugUnit } from './debug.ts';
 import { FLAG_AC } from './flags.ts';
 import { ACCESS_EXECUTE, ACCESS_READ, ACCESS_WRITE, PageWalk } from './page-walk.ts';
 import type { CPUState } from './state.ts';
-import { CPL, CR0, EFLAGS_REST, SCRATCH } from './state-layout.ts';
+import {
+  CPL,
+  CR0,
+  EFLAGS_REST,
+  LARGE_PAGES_FIRST,
+  LARGE_PAGES_LAST,
+  SCRATCH,
+} from './state-layout.ts';
 
 const READ = ACCESS_READ;
 const WRITE = ACCESS_WRITE;
@@ -18,6 +25,8 @@ const PAGE_BYTES = 4096;
 const PAGE_MASK = 0xffff_f000 | 0;
 const TAG_MASK = PAGE_MASK | TLB_INVALID;
 const CPL_WORD = CPL >> 2;
+const LARGE_FIRST = LARGE_PAGES_FIRST >> 2;
+const LARGE_LAST = LARGE_PAGES_LAST >> 2;
 
 export class MMU {
   readonly #state: CPUState;
@@ -27,9 +36,6 @@ export class MMU {
   readonly #walk: PageWalk;
   /** CR0.AM and EFLAGS.AC: ring 3 rows are then slow-path only, and checked for alignment. */
   #isAlignmentChecked = false;
-  /** Linear range within which large pages were entered into the TLB: [low, high). */
-  #largeLow = 0xffff_ffff;
-  #largeHigh = 0;
 
   constructor(state: CPUState, memory: AddressSpace, tlb: SoftTLB, debug: DebugUnit) {
     this.#state = state;
@@ -110,17 +116,19 @@ export class MMU {
   }
 
   #noteLargePage(linear: number): void {
-    const start = (linear & 0xffc0_0000) >>> 0;
-    if (start < this.#largeLow) this.#largeLow = start;
-    if (start + 0x40_0000 > this.#largeHigh) this.#largeHigh = start + 0x40_0000;
+    const { u32 } = this.#state;
+    const first = (linear & 0xffc0_0000) >>> 0;
+    const last = (linear | 0x3f_ffff) >>> 0;
+    if (first < u32[LARGE_FIRST]!) u32[LARGE_FIRST] = first;
+    if (last > u32[LARGE_LAST]!) u32[LARGE_LAST] = last;
   }
 
   // ---- Flushing
 
   /** Forgets every translation. */
   flushAll(): void {
-    this.#largeLow = 0xffff_ffff;
-    this.#largeHigh = 0;
+    this.#state.u32[LARGE_FIRST] = 0xffff_ffff;
+    this.#state.u32[LARGE_LAST] = 0;
     this.#tlb.flushAll();
   }
 
@@ -136,7 +144,8 @@ export class MMU {
    */
   flushPage(linear: number): boolean {
     const address = linear >>> 0;
-    if (address >= this.#largeLow && address < this.#largeHigh) {
+    const { u32 } = this.#state;
+    if (address >= u32[LARGE_FIRST]! && address <= u32[LARGE_LAST]!) {
       this.flushAll();
       return false;
     }

@@ -115,6 +115,12 @@ export const SCRATCH = 0x5c0;
 export const INSTRUCTION_COUNT = 0x600;
 /** Physical address lines: 0xffffffff, or 0xffefffff while A20 is off (u32). */
 export const A20_MASK = 0x608;
+/**
+ * Linear addresses within which large pages were entered into the TLB since it was last empty: the
+ * first, and the last (u32 each). None while the first is above the last.
+ */
+export const LARGE_PAGES_FIRST = 0x610;
+export const LARGE_PAGES_LAST = 0x614;
 /** The four PAE page-directory-pointer registers, u64 each, loaded with CR3 (SDM 3, 4.4.1). */
 export const PDPTE = 0x620;
 /** SIMD float exceptions of the current instruction, MXCSR_ flags; 0 between instructions (u32). */

@@ -2,6 +2,7 @@
 // the front end injects an accelerator that implements them.
 
 import type { AddressSpace } from '../memory/address-space.ts';
+import type { RAMBacking } from '../memory/ram-backing.ts';
 import type { CPUState } from './state.ts';
 
 /** Where the processor's INTR pin and interrupt acknowledge lead (local APIC, then the PICs). */
@@ -39,6 +40,10 @@ export type RunExit =
 
 /** One processor of a machine, whatever engine runs it: what an `Accelerator` makes. */
 export interface VCPU {
+  /**
+   * The architectural state. Read this property anew after each run: an engine that keeps the state
+   * elsewhere brings it here then. The object stays the same. Call `synchronize` after writing.
+   */
   readonly state: CPUState;
   /**
    * Whether every store of the guest to a page that is clean for a client is announced by
@@ -83,10 +88,19 @@ export interface Accelerator {
   readonly name: string;
   /** Bytes it wants for itself in the machine's memory, 64 KiB aligned; zero-filled. */
   readonly reservedBytes: number;
+  /**
+   * RAM of a kind of its own, zeros; it may have more than 4 GiB. Without it RAM lies in the
+   * machine's buffer, and all of it is smaller than 4 GiB.
+   * @throws {RangeError} if the host has not that much
+   */
+  createRAM?(capacityBytes: number): RAMBacking;
   createVCPU(wiring: CPUWiring, memory: MachineMemory): VCPU;
 }
 
-/** The one buffer that holds a machine's processor state, TLB, dirty bytes and RAM (design §2). */
+/**
+ * The one buffer that holds a machine's processor state, TLB, dirty bytes and, if the accelerator
+ * has none of its own, RAM (design §2).
+ */
 export interface MachineMemory {
   /** The WebAssembly.Memory, where the accelerator wants one. */
   readonly wasmMemory: object;

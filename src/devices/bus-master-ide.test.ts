@@ -133,7 +133,7 @@ test('failures 9 and 29: DMA marks pages for every client and drops the code on 
   const { board } = create();
   const { dirty, codePages } = board.memory;
   const dropped: number[] = [];
-  codePages.onInvalidate((ramOffset) => dropped.push(ramOffset));
+  codePages.onInvalidate((ramOffset) => void dropped.push(ramOffset));
   codePages.addLines(0x1_0080, 16);
   dirty.clear(0x1_0000, 0x3000, DIRTY_ALL);
   board.putTable(0x1000, [[0x1_0000, 0x1000, true]]);

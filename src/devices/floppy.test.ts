@@ -279,7 +279,7 @@ test('failures 9 and 29: DMA marks pages for every client and drops the code on 
   const { board } = create();
   const { dirty, codePages } = board.memory;
   const dropped: number[] = [];
-  codePages.onInvalidate((ramOffset) => dropped.push(ramOffset));
+  codePages.onInvalidate((ramOffset) => void dropped.push(ramOffset));
   codePages.addLines(0x2_0100, 4);
   dirty.clear(0x2_0000, 0x1000, DIRTY_ALL);
   board.setDMA(0x2_0000, SECTOR);

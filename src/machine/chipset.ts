@@ -33,7 +33,8 @@ const WORDS32_ONLY: IoSizes = { minBytes: 4, maxBytes: 4 };
 
 export interface ChipsetWiring {
   readonly memory: PCMemory;
-  readonly ram: RAMBlock;
+  /** As `allocGuestRAM` makes it. */
+  readonly guestRAM: readonly RAMBlock[];
   /** Root of the port space. */
   readonly portRoot: MemoryRegion;
   readonly clock: VirtualClock;
@@ -53,9 +54,9 @@ export class Chipset {
   readonly #portRoot: MemoryRegion;
 
   constructor(wiring: ChipsetWiring) {
-    const { memory, ram, portRoot, clock } = wiring;
+    const { memory, guestRAM, portRoot, clock } = wiring;
     this.#portRoot = portRoot;
-    this.map = new MemoryMap(memory, ram);
+    this.map = new MemoryMap(memory, guestRAM);
     this.router = new PIRQRouter(this.isaBridge);
     this.router.irqs = Array.from({ length: 16 }, (_, irq) => wiring.isaLine(irq));
     this.bus = new PCIBus(this.map.pci, portRoot, this.router);

@@ -3,7 +3,7 @@
 // "Standard VGA".
 
 import type { VirtualClock } from '../base/device.ts';
-import { PAGE_BITS } from '../base/pages.ts';
+import { pageIndex } from '../base/pages.ts';
 import { PCI_COMMAND, type PCIFunction } from '../devices/pci-config.ts';
 import type { Savable } from '../devices/saved-state.ts';
 import { glyphLines } from '../devices/text-font.ts';
@@ -18,7 +18,7 @@ import {
 } from '../devices/vga-pci.ts';
 import { VGA_PORT_COUNT, VGA_PORT_FIRST } from '../devices/vga-registers.ts';
 import { setTextMode } from '../devices/vga-text-mode.ts';
-import { DIRTY_VGA } from '../memory/dirty-memory.ts';
+import { DIRTY_FILLED, DIRTY_VGA } from '../memory/dirty-memory.ts';
 import { MemoryRegion } from '../memory/memory-region.ts';
 import type { RAMBlock } from '../memory/ram-block.ts';
 import { transaction } from '../memory/transaction.ts';
@@ -64,13 +64,14 @@ export class Display {
     this.#root = bus.memory;
     this.vram = ramList.alloc({ name: 'vga.vram', sizeBytes: VRAM_BYTES });
     const { ramOffset, sizeBytes } = this.vram;
+    dirty.clear(ramOffset, sizeBytes, DIRTY_FILLED);
     this.vga = new VGA(clock, this.vram.bytes);
     const { vga } = this;
     vga.beforeWrite = (offset, size) => ramWrites.before(ramOffset + offset, size);
     vga.onWrite = (offset, size) => ramWrites.note(ramOffset + offset, size);
     this.screen = new Screen(vga, (onPage) => {
       memory.guest.addressSpace.syncDirtyLog(ramOffset, sizeBytes);
-      const firstPage = ramOffset >>> PAGE_BITS;
+      const firstPage = pageIndex(ramOffset);
       for (const page of dirty.harvest(DIRTY_VGA, ramOffset, sizeBytes).pages())
         onPage(page - firstPage);
     });

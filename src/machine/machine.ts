@@ -26,7 +26,10 @@ import type { DeviceConfig } from './virtio.ts';
 
 /** What a machine is made of, and what it starts. Sizes are bytes. */
 export interface MachineOptions {
-  /** Guest RAM: whole pages, 1 MiB to what fits in 4 GiB with the tables. */
+  /**
+   * Guest RAM: whole pages, 1 MiB to what fits in 4 GiB with the tables, or to 63.5 GiB if the
+   * accelerator has RAM of its own kind.
+   */
   readonly memoryBytes: number;
   readonly accelerator: Accelerator;
   readonly host: Host;
@@ -153,6 +156,9 @@ export class Machine {
       memoryBytes,
       reservedBytes: accelerator.reservedBytes,
       extraBytes: firmware === undefined ? 0 : firmwareExtraBytes(firmware),
+      ...(accelerator.createRAM === undefined
+        ? {}
+        : { createRAM: (capacityBytes) => accelerator.createRAM!(capacityBytes) }),
     });
     // Before the processor is made: a broken image costs no more than a message.
     this.#image = options.kernel === undefined ? undefined : loadImage(options, options.kernel);

@@ -2,7 +2,7 @@
 // bridge's shadowing (PAM) and SMRAM. 82441FX (PMC) data sheet (290549), sections 3.2.19 "PAM",
 // 3.2.24 "SMRAM" and 4.1 "System Address Map".
 //
-//   system ─ ram-below-4g, ram-above-4g     0   RAM
+//   system ─ ram-below-4g, ram-above-4g     0   RAM (from 4 GiB of RAM on: pc.ram.1 and so on)
 //          ─ pam-pci, pam-ram, pam-write    1   one of them, or none of RAM's own, for each segment
 //          ─ smram-window                   1   0xa0000–0xbffff: the bus, unless SMRAM is open
 //          ─ pci                           -1   everything else
@@ -34,7 +34,9 @@ export class MemoryMap {
   readonly #shadows: readonly Shadow[];
   readonly #vgaWindow: MemoryRegion;
 
-  constructor(memory: PCMemory, ramBlock: RAMBlock) {
+  /** @param guestRAM as `allocGuestRAM` made it */
+  constructor(memory: PCMemory, guestRAM: readonly RAMBlock[]) {
+    const [ramBlock, ...highBlocks] = guestRAM as [RAMBlock, ...RAMBlock[]];
     const { root, ramList, ramWrites } = memory.guest;
     const ram = MemoryRegion.ram('pc.ram', ramBlock);
     const { sizeBytes } = ram;
@@ -62,6 +64,11 @@ export class MemoryMap {
       if (sizeBytes > belowBytes) {
         const rest = sizeBytes - belowBytes;
         root.addSubregion(GIB4, MemoryRegion.alias('ram-above-4g', ram, belowBytes, rest));
+      }
+      let highGPA = GIB4;
+      for (const block of highBlocks) {
+        root.addSubregion(highGPA, MemoryRegion.ram(block.id, block));
+        highGPA += block.sizeBytes;
       }
       root.addSubregion(VGA_HOLE.start, this.#vgaWindow, ABOVE_RAM);
       for (const [i, shadow] of this.#shadows.entries())

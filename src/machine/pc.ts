@@ -27,7 +27,7 @@ import type { BoardDevices } from './boot/acpi-tables.ts';
 import { Chipset, GENERATION_ID_EVENT, GENERATION_ID_GPA, PIRQ_IRQS, SCI_IRQ } from './chipset.ts';
 import { attachDisplay, type Display } from './display.ts';
 import { attachOptionROM, Firmware, type FirmwareConfig } from './firmware.ts';
-import type { PCMemory } from './machine-memory.ts';
+import { allocGuestRAM, type PCMemory } from './machine-memory.ts';
 import { RAM_BELOW_4G_END } from './memory-map.ts';
 import { SERIAL_COUNT_MAX, SERIAL_PORTS } from './serial-ports.ts';
 import { attachStorage, type DriveConfig, type Storage } from './storage.ts';
@@ -76,7 +76,10 @@ export interface PCOptions {
 
 /** The chips of a PC on their buses and wires; `interrupts` of its processor come from here. */
 export class PC implements InterruptSource {
+  /** Guest RAM below 4 GiB, or all of it. */
   readonly ram: RAMBlock;
+  /** All guest RAM: `ram`, and what lies above 4 GiB in machines of 4 GiB and more. */
+  readonly guestRAM: readonly RAMBlock[];
   /** The 64 KiB port space. */
   readonly ports: AddressSpace;
   readonly pics = new PIC8259Pair();
@@ -126,7 +129,8 @@ export class PC implements InterruptSource {
       (_, index) => new UART16550(`serial${index}`, clock),
     );
     this.apic = new LocalAPIC(clock);
-    this.ram = memory.ramList.alloc({ name: 'pc.ram', sizeBytes: memoryBytes });
+    this.guestRAM = allocGuestRAM(memory.ramList, memoryBytes);
+    this.ram = this.guestRAM[0]!;
     this.#apicRegion = MemoryRegion.io('apic', APIC_BYTES, {
       read: (offset) => this.apic.read(offset),
       write: (offset, value) => this.apic.write(offset, value),
@@ -136,7 +140,7 @@ export class PC implements InterruptSource {
     this.ports = new AddressSpace({ name: 'I/O', root: this.#portRoot });
     this.chipset = new Chipset({
       memory,
-      ram: this.ram,
+      guestRAM: this.guestRAM,
       portRoot: this.#portRoot,
       clock,
       isaLine: (irq) => this.isaLine(irq),
@@ -160,7 +164,7 @@ export class PC implements InterruptSource {
       onEnd: () => events.onDriveEnd(),
     });
     this.virtio = attachVirtio({
-      ...{ memory, bus, ram: this.ram },
+      ...{ memory, bus, guestRAM: this.guestRAM },
       drives: this.storage.virtioDrives,
       devices: options.devices ?? [],
     });

@@ -131,7 +131,7 @@ test('failure 29: bus-master DMA into a page with code drops that code', () => {
   const { machine } = create([HALT], [disk()]);
   const { addressSpace, ports, memory } = machine;
   const dropped: number[] = [];
-  memory.codePages.onInvalidate((ramOffset) => dropped.push(ramOffset));
+  memory.codePages.onInvalidate((ramOffset) => void dropped.push(ramOffset));
   memory.codePages.addLines(0x5000, 8);
   addressSpace.write(0x1000, 4, 0x5000);
   addressSpace.write(0x1004, 4, 0x8000_0200);

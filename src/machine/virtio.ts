@@ -39,7 +39,7 @@ export interface VirtioWiring {
   readonly memory: PCMemory;
   readonly bus: PCIBus;
   /** Guest RAM: the balloon is measured by it, and takes pages of nothing else. */
-  readonly ram: RAMBlock;
+  readonly guestRAM: readonly RAMBlock[];
   readonly drives: readonly Drive[];
   readonly devices: readonly DeviceConfig[];
 }
@@ -59,7 +59,7 @@ export class Virtio {
 
   /** @throws {RangeError} if there are two balloons, or more devices than places on the bus */
   constructor(wiring: VirtioWiring) {
-    const { memory, ram, drives, devices } = wiring;
+    const { memory, guestRAM, drives, devices } = wiring;
     const balloons = devices.filter(({ kind }) => kind === 'virtio-balloon-pci');
     if (balloons.length > 1)
       throw new RangeError('Cannot create machine as it must have one balloon at most: it has two');
@@ -71,8 +71,9 @@ export class Virtio {
       if (config.kind === 'virtio-rng-pci')
         models.push({ name: `virtio-rng/${rngCount++}`, model: new VirtioRNG(config.fillRandom) });
     if (balloons.length > 0) {
-      this.balloon = new VirtioBalloon('balloon', ram.usedBytes, (gpa) =>
-        discardPage(memory, ram, gpa),
+      const memoryBytes = guestRAM.reduce((sum, block) => sum + block.usedBytes, 0);
+      this.balloon = new VirtioBalloon('balloon', memoryBytes, (gpa) =>
+        discardPage(memory, guestRAM, gpa),
       );
       models.push({ name: 'virtio-balloon', model: this.balloon });
     }
@@ -138,12 +139,12 @@ function plug({ bus }: VirtioWiring, device: VirtioDevice): VirtioPCI {
 }
 
 /** A page that is not guest RAM, wholly, stays what it is. */
-function discardPage(memory: PCMemory, ram: RAMBlock, gpa: number): void {
+function discardPage(memory: PCMemory, guestRAM: readonly RAMBlock[], gpa: number): void {
   const section = memory.guest.addressSpace.find(gpa);
   if (section.kind !== SECTION_RAM) return;
   const at = gpa - section.start;
-  const offset = section.ramOffset + at - ram.ramOffset;
-  const isInside = offset >= 0 && offset < ram.sizeBytes;
-  if (isInside && section.sizeBytes - at >= BALLOON_PAGE_BYTES)
-    memory.guest.discard(ram.ramOffset + offset, BALLOON_PAGE_BYTES);
+  const ramOffset = section.ramOffset + at;
+  const isGuestRAM = guestRAM.includes(memory.ramList.blockAt(ramOffset)!);
+  if (isGuestRAM && section.sizeBytes - at >= BALLOON_PAGE_BYTES)
+    memory.guest.discard(ramOffset, BALLOON_PAGE_BYTES);
 }

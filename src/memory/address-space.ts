@@ -17,6 +17,7 @@ import type { MemoryListener } from './memory-listener.ts';
 import type { MemoryRegion } from './memory-region.ts';
 import { PhysDispatch, UNASSIGNED_SECTION } from './phys-dispatch.ts';
 import { IO_MEM_UNASSIGNED } from './phys-offset.ts';
+import { RAM_CHUNK_BYTES } from './ram-backing.ts';
 import type { RAMList } from './ram-list.ts';
 import type { RAMWrites } from './ram-writes.ts';
 import { RegionMap } from './region-map.ts';
@@ -29,6 +30,7 @@ const ROMD = SECTION_ROMD;
 const UNASSIGNED = SECTION_UNASSIGNED;
 const NOWHERE = UNASSIGNED_SECTION;
 const MASKS = VALUE_MASKS;
+const CHUNK_BYTES = RAM_CHUNK_BYTES;
 
 /** What is behind an address. */
 export type AddressKind = 'ram' | 'rom' | 'romd' | 'io' | 'unassigned';
@@ -86,6 +88,7 @@ export class AddressSpace {
   readonly #sizeBytes: number;
   /** The section of the last access; never an unassigned one. */
   #last: MemorySection = NOWHERE;
+  /** The first chunk of RAM, which most machines' is all of it. */
   readonly #ram: DataView;
 
   constructor(options: AddressSpaceOptions) {
@@ -96,7 +99,7 @@ export class AddressSpace {
     this.ramWrites = options.ramWrites;
     this.onUnassigned = options.onUnassigned;
     this.onROMWrite = options.onROMWrite;
-    this.#ram = ramList?.dataView ?? new DataView(new ArrayBuffer(0));
+    this.#ram = ramList?.chunkViews[0] ?? new DataView(new ArrayBuffer(0));
     this.#sizeBytes = root.sizeBytes;
     const addressBits = Math.max(12, Math.ceil(Math.log2(root.sizeBytes)));
     // Through the table, a subpage is a device whose offsets are guest-physical addresses.
@@ -140,6 +143,7 @@ export class AddressSpace {
     const ramOffset = section.ramOffset + at;
     const { missing } = this.ramList!;
     if (missing !== undefined) missing.claim(ramOffset, sizeBytes);
+    if (ramOffset >= CHUNK_BYTES) return readFar(this.ramList!, ramOffset, sizeBytes);
     if (sizeBytes === 4) return this.#ram.getUint32(ramOffset, true);
     if (sizeBytes === 1) return this.#ram.getUint8(ramOffset);
     return this.#ram.getUint16(ramOffset, true);
@@ -168,7 +172,8 @@ export class AddressSpace {
       const { missing } = this.ramList!;
       if (missing !== undefined) missing.claim(ramOffset, sizeBytes);
       this.ramWrites?.before(ramOffset, sizeBytes);
-      if (sizeBytes === 4) this.#ram.setUint32(ramOffset, value, true);
+      if (ramOffset >= CHUNK_BYTES) writeFar(this.ramList!, ramOffset, sizeBytes, value);
+      else if (sizeBytes === 4) this.#ram.setUint32(ramOffset, value, true);
       else if (sizeBytes === 1) this.#ram.setUint8(ramOffset, value);
       else this.#ram.setUint16(ramOffset, value, true);
       this.ramWrites?.note(ramOffset, sizeBytes);
@@ -209,7 +214,7 @@ export class AddressSpace {
       } else {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
         this.ramList!.ensure(ramOffset, size);
-        out.set(this.ramList!.bytes.subarray(ramOffset, ramOffset + size), done);
+        out.set(this.ramList!.bytesAt(ramOffset, size), done);
       }
       done += size;
     }
@@ -224,7 +229,7 @@ export class AddressSpace {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
         this.ramList!.ensure(ramOffset, size);
         this.ramWrites?.before(ramOffset, size);
-        this.ramList!.bytes.set(bytes.subarray(done, done + size), ramOffset);
+        this.ramList!.bytesAt(ramOffset, size).set(bytes.subarray(done, done + size));
         this.ramWrites?.note(ramOffset, size);
       } else if (section.kind === ROM) this.#writeROM(gpa + done, size, undefined);
       else this.#writeRun(gpa + done, bytes, done, size);
@@ -241,7 +246,7 @@ export class AddressSpace {
         const ramOffset = section.ramOffset + (gpa + done - section.start);
         this.ramList!.ensure(ramOffset, size);
         this.ramWrites?.before(ramOffset, size);
-        this.ramList!.bytes.set(bytes.subarray(done, done + size), ramOffset);
+        this.ramList!.bytesAt(ramOffset, size).set(bytes.subarray(done, done + size));
         this.ramWrites?.note(ramOffset, size);
       }
       done += size;
@@ -390,4 +395,21 @@ export class AddressSpace {
 function widthAt(gpa: number, restBytes: number): number {
   if ((gpa & 3) === 0 && restBytes >= 4) return 4;
   return (gpa & 1) === 0 && restBytes >= 2 ? 2 : 1;
+}
+
+function readFar(ramList: RAMList, ramOffset: number, sizeBytes: number): number {
+  const index = Math.floor(ramOffset / CHUNK_BYTES);
+  const view = ramList.chunkViews[index]!;
+  const offset = ramOffset - index * CHUNK_BYTES;
+  if (sizeBytes === 4) return view.getUint32(offset, true);
+  return sizeBytes === 1 ? view.getUint8(offset) : view.getUint16(offset, true);
+}
+
+function writeFar(ramList: RAMList, ramOffset: number, sizeBytes: number, value: number): void {
+  const index = Math.floor(ramOffset / CHUNK_BYTES);
+  const view = ramList.chunkViews[index]!;
+  const offset = ramOffset - index * CHUNK_BYTES;
+  if (sizeBytes === 4) view.setUint32(offset, value, true);
+  else if (sizeBytes === 1) view.setUint8(offset, value);
+  else view.setUint16(offset, value, true);
 }

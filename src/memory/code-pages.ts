@@ -3,7 +3,7 @@
 
 import { assert } from '../base/errors.ts';
 import { hex } from '../base/hex.ts';
-import { PAGE_BITS, PAGE_OFFSET_MASK, PAGE_SIZE } from '../base/pages.ts';
+import { PAGE_OFFSET_MASK, PAGE_SIZE, pageIndex } from '../base/pages.ts';
 import { rangeContains } from '../base/ranges.ts';
 import { DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
 
@@ -11,8 +11,12 @@ import { DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
 export const CODE_LINE_BYTES = 128;
 const LINE_BITS = 7;
 
-/** Called before code made from these bytes may run again: drop every unit that touches them. */
-export type InvalidateListener = (ramOffset: number, sizeBytes: number) => void;
+/**
+ * Called before code made from these bytes, all of one page, may run again: drop every unit that
+ * touches them. Of the lines that the bytes touch, the page's mask loses those on which no listener
+ * has other code; give the bits of lines that are to stay, or nothing where none is.
+ */
+export type InvalidateListener = (ramOffset: number, sizeBytes: number) => number | undefined;
 
 /**
  * One 32-bit mask per RAM page: bit i says that line i holds decoded code.
@@ -27,9 +31,14 @@ export class CodePages {
   readonly pageCount: number;
   /** One mask per page. */
   readonly masks: Uint32Array;
+  /**
+   * One word per page for whoever makes code: where it keeps what it made of the page, say. Behind
+   * the masks; zero at first, and never looked at here.
+   */
+  readonly notes: Uint32Array;
   readonly #listeners: InvalidateListener[] = [];
   #dirty: DirtyMemory | undefined;
-  /** Pages with a mask that is not empty. */
+  /** Pages with a mask that is not empty, or was when it was last looked at here. */
   #filledCount = 0;
 
   /** @throws {RangeError} if the masks do not lie in `buffer`, aligned to 4 bytes */
@@ -44,7 +53,7 @@ export class CodePages {
       offset % 4 !== 0 ||
       !Number.isInteger(pageCount) ||
       pageCount < 1 ||
-      !rangeContains(0, buffer.byteLength, offset, pageCount * 4)
+      !rangeContains(0, buffer.byteLength, offset, CodePages.bytesFor(pageCount))
     )
       throw new RangeError(
         `Cannot create code pages as their masks must lie aligned in the buffer: offset is ` +
@@ -54,6 +63,7 @@ export class CodePages {
     this.offset = offset;
     this.pageCount = pageCount;
     this.masks = new Uint32Array(buffer, offset, pageCount);
+    this.notes = new Uint32Array(buffer, offset + pageCount * 4, pageCount);
     if (dirty !== undefined) this.dirty = dirty;
   }
 
@@ -65,7 +75,7 @@ export class CodePages {
 
   /** Bytes of buffer that `pageCount` pages take. */
   static bytesFor(pageCount: number): number {
-    return pageCount * 4;
+    return pageCount * 8;
   }
 
   /** The dirty bytes whose CODE bit these pages own. */
@@ -88,7 +98,7 @@ export class CodePages {
     const inPage = ramOffset & PAGE_OFFSET_MASK;
     if (inPage + sizeBytes <= PAGE_SIZE) {
       const lines = lineMask(inPage, sizeBytes);
-      if ((this.masks[ramOffset >>> PAGE_BITS]! & lines) === lines) return;
+      if ((this.masks[pageIndex(ramOffset)]! & lines) === lines) return;
     }
     this.#forEachPage(ramOffset, sizeBytes, (page, lines) => {
       const before = this.masks[page]!;
@@ -100,6 +110,8 @@ export class CodePages {
 
   /** Whether no page holds code. */
   get isEmpty(): boolean {
+    // Whoever makes code may empty masks by itself.
+    if (this.#filledCount > 0 && this.masks.every((mask) => mask === 0)) this.#filledCount = 0;
     return this.#filledCount === 0;
   }
 
@@ -113,8 +125,8 @@ export class CodePages {
   }
 
   /**
-   * Drops the code on every line that the range touches. Listeners are told whole lines, because
-   * the bits of whole lines go, cut at page ends, and only if one of them holds code.
+   * Drops the code that was made from the range's bytes. Listeners are told the range, cut at page
+   * ends, and only if a line that it touches holds code.
    */
   invalidate(ramOffset: number, sizeBytes: number): void {
     this.#forEachPage(ramOffset, sizeBytes, (page, lines, start, size) => {
@@ -123,9 +135,11 @@ export class CodePages {
       const left = (this.masks[page]! & ~lines) >>> 0;
       if (left === 0) this.#filledCount--;
       this.masks[page] = left;
-      const lineStart = start - (start & (CODE_LINE_BYTES - 1));
-      const bytes = (start - lineStart + size + CODE_LINE_BYTES - 1) & -CODE_LINE_BYTES;
-      for (const listener of this.#listeners) listener(lineStart, bytes);
+      let kept = 0;
+      for (const listener of this.#listeners) kept |= listener(start, size) ?? 0;
+      kept &= lines;
+      if (kept !== 0 && this.masks[page] === 0) this.#filledCount++;
+      this.masks[page] = this.masks[page]! | kept;
       this.#settle(page);
     });
   }
@@ -156,7 +170,7 @@ export class CodePages {
     while (rest > 0) {
       const inPage = start & PAGE_OFFSET_MASK;
       const size = Math.min(rest, PAGE_SIZE - inPage);
-      visit(start >>> PAGE_BITS, lineMask(inPage, size), start, size);
+      visit(pageIndex(start), lineMask(inPage, size), start, size);
       start += size;
       rest -= size;
     }

@@ -2,7 +2,7 @@
 // tests, clears, harvests and merges back its own. Generated code reads these bytes.
 
 import { hex } from '../base/hex.ts';
-import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
+import { PAGE_SIZE, pageIndex, pagesTouched } from '../base/pages.ts';
 import { rangeContains } from '../base/ranges.ts';
 
 /** Framebuffers: which pages of video memory changed since the last frame. */
@@ -15,6 +15,11 @@ export const DIRTY_MIGRATION = 0x8;
 export const DIRTY_CLONE = 0x10;
 /** Reset points: which pages changed since a machine was last put back. */
 export const DIRTY_RESET = 0x20;
+/**
+ * Pages that may be other than zeros. Whoever allocates a block whose zeros somebody will look for
+ * clears it; a block's first stores are slower then, so guest RAM keeps it set.
+ */
+export const DIRTY_FILLED = 0x40;
 /** What a store leaves: dirty for every client, present and future. */
 export const DIRTY_ALL = 0xff;
 
@@ -325,6 +330,6 @@ export class DirtyMemory {
         `Cannot use dirty bytes at RAM offset ${hex(ramOffset)} as the range must lie in RAM: ` +
           `${hex(sizeBytes)} bytes of ${hex(this.pageCount * PAGE_SIZE)}`,
       );
-    return ramOffset >>> PAGE_BITS;
+    return pageIndex(ramOffset);
   }
 }

@@ -85,7 +85,7 @@ function makeSegment(
     const size = Math.min(restBytes, section.sizeBytes - at);
     space.ramList!.ensure(ramOffset, size);
     if (isForWrite) space.ramWrites?.before(ramOffset, size);
-    return { gpa, ramOffset, bytes: space.ramList!.bytes.subarray(ramOffset, ramOffset + size) };
+    return { gpa, ramOffset, bytes: space.ramList!.bytesAt(ramOffset, size) };
   }
   const size = Math.min(restBytes, bounceRestBytes, space.runBytes(gpa, bounceRestBytes));
   const bytes = new Uint8Array(size);

@@ -10,10 +10,10 @@ test('parts lie behind what is reserved, apart from each other, RAM last', () =>
   const layout = GuestMemory.layout(options);
   expect(layout).toEqual({
     tlbOffset: 2 * PAGE,
-    dirtyOffset: 3 * PAGE,
-    codePagesOffset: 4 * PAGE,
-    ramOffset: 5 * PAGE,
-    totalBytes: 305 * PAGE,
+    dirtyOffset: 11 * PAGE,
+    codePagesOffset: 12 * PAGE,
+    ramOffset: 13 * PAGE,
+    totalBytes: 313 * PAGE,
   });
   const buffer = new ArrayBuffer(layout.totalBytes);
   new Uint8Array(buffer, 0, 2 * PAGE).fill(0x77);

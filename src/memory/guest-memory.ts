@@ -1,11 +1,12 @@
 // Everything a machine's memory consists of, laid out in one buffer and wired together.
 
 import { hex } from '../base/hex.ts';
-import { PAGE_SIZE, roundUpToPage } from '../base/pages.ts';
+import { isPageAligned, PAGE_SIZE, roundUpToPage } from '../base/pages.ts';
 import { AddressSpace, type UnassignedListener } from './address-space.ts';
 import { CodePages } from './code-pages.ts';
 import { DirtyMemory } from './dirty-memory.ts';
 import { MemoryRegion } from './memory-region.ts';
+import { capacityOf, type RAMBacking } from './ram-backing.ts';
 import { RAMList } from './ram-list.ts';
 import { RAMWrites } from './ram-writes.ts';
 import { SoftTLB } from './soft-tlb.ts';
@@ -32,6 +33,11 @@ export interface GuestMemoryOptions {
   readonly addressSpaceBytes?: number;
   /** Must hold the layout's `totalBytes`; default is an `ArrayBuffer` of that size. */
   readonly buffer?: ArrayBufferLike;
+  /**
+   * Where RAM is, if not at the end of the buffer, which then has no part for it; of
+   * `ramCapacityBytes`. No TLB row leads there.
+   */
+  readonly ramBacking?: RAMBacking;
   readonly onUnassigned?: UnassignedListener;
 }
 
@@ -48,7 +54,7 @@ export class GuestMemory {
   readonly addressSpace: AddressSpace;
   readonly tlb: SoftTLB;
 
-  /** @throws {RangeError} if the buffer is too small, or a size is impossible */
+  /** @throws {RangeError} if the buffer or the backing is too small, or a size is impossible */
   constructor(options: GuestMemoryOptions) {
     const layout = GuestMemory.layout(options);
     const buffer = options.buffer ?? new ArrayBuffer(layout.totalBytes);
@@ -57,11 +63,18 @@ export class GuestMemory {
         `Cannot create guest memory as its buffer must hold ${hex(layout.totalBytes)} bytes: ` +
           `it holds ${hex(buffer.byteLength)}`,
       );
-    const capacityBytes = options.ramCapacityBytes;
+    const { ramCapacityBytes: capacityBytes, ramBacking: backing } = options;
+    if (backing !== undefined && capacityOf(backing) !== capacityBytes)
+      throw new RangeError(
+        `Cannot create guest memory as the backing of RAM must have ${hex(capacityBytes)} bytes: ` +
+          `it has ${hex(capacityOf(backing))}`,
+      );
     const pageCount = capacityBytes / PAGE_SIZE;
     this.buffer = buffer;
     this.layout = layout;
-    this.ramList = new RAMList({ buffer, baseOffset: layout.ramOffset, capacityBytes });
+    this.ramList = new RAMList(
+      backing === undefined ? { buffer, baseOffset: layout.ramOffset, capacityBytes } : { backing },
+    );
     this.dirty = new DirtyMemory({ buffer, offset: layout.dirtyOffset, pageCount });
     this.codePages = new CodePages({ buffer, offset: layout.codePagesOffset, pageCount });
     this.ramWrites = new RAMWrites({ dirty: this.dirty, codePages: this.codePages });
@@ -80,6 +93,7 @@ export class GuestMemory {
       mmuIndexCount: options.mmuIndexCount ?? 2,
       rowCount: options.tlbRowCount ?? 4096,
       addressSpace: this.addressSpace,
+      isRAMElsewhere: backing !== undefined,
     });
   }
 
@@ -90,7 +104,9 @@ export class GuestMemory {
   discard(ramOffset: number, sizeBytes: number): void {
     const view = this.ramList.view(ramOffset, sizeBytes);
     this.ramWrites.before(ramOffset, sizeBytes);
-    view.fill(0);
+    if (isPageAligned(ramOffset) && isPageAligned(sizeBytes))
+      this.ramList.zero(ramOffset, sizeBytes);
+    else view.fill(0);
     this.ramWrites.note(ramOffset, sizeBytes);
   }
 
@@ -102,7 +118,7 @@ export class GuestMemory {
     const dirtyOffset = tlbOffset + roundUpToPage(SoftTLB.bytesFor({ mmuIndexCount, rowCount }));
     const codePagesOffset = dirtyOffset + roundUpToPage(DirtyMemory.bytesFor(pageCount));
     const ramOffset = codePagesOffset + roundUpToPage(CodePages.bytesFor(pageCount));
-    const totalBytes = ramOffset + ramCapacityBytes;
+    const totalBytes = ramOffset + (options.ramBacking === undefined ? ramCapacityBytes : 0);
     return { tlbOffset, dirtyOffset, codePagesOffset, ramOffset, totalBytes };
   }
 }

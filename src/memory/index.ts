@@ -15,6 +15,7 @@ export * from './memory-region.ts';
 export * from './missing-pages.ts';
 export * from './phys-offset.ts';
 export * from './phys-page-map.ts';
+export * from './ram-backing.ts';
 export * from './ram-block.ts';
 export * from './ram-list.ts';
 export * from './ram-writes.ts';

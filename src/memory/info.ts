@@ -93,12 +93,7 @@ export function formatRAMBlocks(ramList: RAMList): string {
     `${name.padStart(24)} ${page.padStart(8)}  ${columns.map((c) => c.padStart(18)).join(' ')}`;
   const lines = [row('Block Name', 'PSize', ['Offset', 'Used', 'Total', 'HVA'])];
   for (const block of ramList.blocks) {
-    const values = [
-      block.ramOffset,
-      block.usedBytes,
-      block.sizeBytes,
-      ramList.baseOffset + block.ramOffset,
-    ];
+    const values = [block.ramOffset, block.usedBytes, block.sizeBytes, block.bytes.byteOffset];
     lines.push(
       row(
         block.id,

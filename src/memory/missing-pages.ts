@@ -2,7 +2,7 @@
 // A missing page has no TLB row and no decoded code; whoever reads or writes it comes here first. A
 // page that is not there yet is never mistaken for zeros.
 
-import { PAGE_BITS, pagesTouched } from '../base/pages.ts';
+import { pageIndex, pagesTouched } from '../base/pages.ts';
 
 /**
  * Fetches page `pageIndex` of the RAM offset space, at once: writes it, and calls
@@ -63,7 +63,7 @@ export class MissingPages {
   // Hot: on each slow-path access while pages are missing.
   /** Fetches the pages of a range that are missing. @throws what the fetcher throws */
   claim(ramOffset: number, sizeBytes: number): void {
-    const first = ramOffset >>> PAGE_BITS;
+    const first = pageIndex(ramOffset);
     const end = first + pagesTouched(ramOffset, sizeBytes);
     for (let page = first; page < end; page++) if (this.#states[page] !== THERE) this.#fetch(page);
   }

@@ -6,7 +6,10 @@
 //   +----------------------------+----------------+-------+
 //
 // high_addr is the page's RAM offset for RAM, ROM and ROMD pages, and 0 for all others. A RAM page
-// is its bare RAM offset, because IO_MEM_RAM is 0. Values are unsigned 32-bit numbers.
+// is its bare RAM offset, because IO_MEM_RAM is 0. Values are unsigned, 32 bits while RAM offsets
+// are; a RAM offset above 4 GiB goes on to the left, up to 2^53.
+
+import { pageStart } from '../base/pages.ts';
 
 /** Bits of the flags below the index. */
 export const IO_MEM_SHIFT = 3;
@@ -31,6 +34,7 @@ export const IO_MEM_SUBWIDTH = 4;
 
 const MEM_TYPE_MASK = 0xfff;
 const FLAGS_MASK = 7;
+const WORD = 2 ** 32;
 
 /** A memory type, as `IoMemoryTable.register` returns it. */
 export function encodeMemType(memTypeIndex: number, flags = 0): number {
@@ -39,7 +43,7 @@ export function encodeMemType(memTypeIndex: number, flags = 0): number {
 
 /** |phys_offset| of a page that starts at `ramOffset` (page-aligned; 0 for I/O pages). */
 export function encodePhysOffset(ramOffset: number, memType: number): number {
-  return (ramOffset | memType) >>> 0;
+  return ramOffset < WORD ? (ramOffset | memType) >>> 0 : ramOffset + memType;
 }
 
 /** The 12 bits that say what the page is. */
@@ -59,7 +63,7 @@ export function memFlagsOf(physOffset: number): number {
 
 /** RAM offset of the page, for RAM, ROM and ROMD pages. */
 export function highAddressOf(physOffset: number): number {
-  return (physOffset & ~MEM_TYPE_MASK) >>> 0;
+  return physOffset < WORD ? (physOffset & ~MEM_TYPE_MASK) >>> 0 : pageStart(physOffset);
 }
 
 /** Whether reads of the page come straight from RAM: RAM, ROM and ROMD. */

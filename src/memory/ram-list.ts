@@ -6,6 +6,7 @@ import { isPageAligned, PAGE_SIZE, roundUpToPage } from '../base/pages.ts';
 import { rangeContains } from '../base/ranges.ts';
 import { MemoryError } from './errors.ts';
 import type { MissingPages } from './missing-pages.ts';
+import { bufferBacking, capacityOf, RAM_CHUNK_BYTES, type RAMBacking } from './ram-backing.ts';
 import { RAMBlock } from './ram-block.ts';
 
 /** Longest id of a block, as a snapshot stores it. */
@@ -28,22 +29,30 @@ export interface RAMListListener {
   onFree?(block: RAMBlock): void;
 }
 
+/** A run of a buffer. */
+export interface RAMListOptions {
+  /** Zeros from `baseOffset` on, as a fresh one is. */
+  readonly buffer: ArrayBufferLike;
+  /** Whole pages. */
+  readonly baseOffset: number;
+  readonly capacityBytes: number;
+}
+
 /**
- * All RAM of a machine: one contiguous space of offsets over one buffer.
+ * All RAM of a machine: one contiguous space of offsets over a buffer, or over several.
  *
- * RAM offset 0 is byte `baseOffset` of `buffer`. Blocks are whole pages, never overlap and keep
- * their offset for life. The buffer must be zero from `baseOffset` on, as a fresh one is.
+ * RAM offset 0 is byte `baseOffset` of `buffer`. Blocks are whole pages, never overlap, never lie in
+ * two buffers and keep their offset for life.
  */
 export class RAMList {
+  /** That of RAM offset 0. */
   readonly buffer: ArrayBufferLike;
   /** Byte of `buffer` at which RAM offset 0 lies; a multiple of the page size. */
   readonly baseOffset: number;
   /** Size of the RAM offset space, bytes. */
   readonly capacityBytes: number;
-  /** The whole space, used or not. */
-  readonly bytes: Uint8Array;
-  /** The whole space, for accesses wider than a byte. */
-  readonly dataView: DataView;
+  /** The space, used or not, in pieces of RAM_CHUNK_BYTES, for accesses wider than a byte. */
+  readonly chunkViews: readonly DataView[];
 
   /** Pages that are to be fetched before anybody sees them, if there are any. */
   missing: MissingPages | undefined;
@@ -52,33 +61,26 @@ export class RAMList {
   readonly #blocks: RAMBlock[] = [];
   readonly #listeners: RAMListListener[] = [];
   #lastHit: RAMBlock | undefined;
-  /** Bytes from here on were never handed out and are still zero. */
-  #untouchedOffset = 0;
+  /** RAM offsets in each chunk from which on nothing was ever handed out, and is still zero. */
+  readonly #untouchedOffsets: number[];
 
-  /** @throws {RangeError} if the space is not whole pages inside `buffer`, or 4 GiB or more */
-  constructor(options: { buffer: ArrayBufferLike; baseOffset: number; capacityBytes: number }) {
-    const { buffer, baseOffset, capacityBytes } = options;
-    if (!isCount(baseOffset) || !isPageAligned(baseOffset))
-      throw new RangeError(
-        `Cannot create RAM list as baseOffset must be a multiple of ${PAGE_SIZE}: ` +
-          `baseOffset is ${baseOffset}`,
-      );
-    if (!isCount(capacityBytes) || capacityBytes === 0 || !isPageAligned(capacityBytes))
-      throw new RangeError(
-        `Cannot create RAM list as capacityBytes must be a positive multiple of ${PAGE_SIZE}: ` +
-          `capacityBytes is ${capacityBytes}`,
-      );
-    if (!rangeContains(0, Math.min(buffer.byteLength, 2 ** 32), baseOffset, capacityBytes))
-      throw new RangeError(
-        `Cannot create RAM list as it must lie in the buffer and below 4 GiB: ` +
-          `baseOffset is ${hex(baseOffset)}, capacity ${hex(capacityBytes)}, ` +
-          `buffer ${hex(buffer.byteLength)}`,
-      );
-    this.buffer = buffer;
-    this.baseOffset = baseOffset;
-    this.capacityBytes = capacityBytes;
-    this.bytes = new Uint8Array(buffer, baseOffset, capacityBytes);
-    this.dataView = new DataView(buffer, baseOffset, capacityBytes);
+  readonly #backing: RAMBacking;
+
+  /**
+   * @throws {RangeError} if the space is not whole pages inside `buffer` below 4 GiB, or the backing
+   *   is not in chunks
+   */
+  constructor(options: RAMListOptions | { readonly backing: RAMBacking }) {
+    const backing = 'backing' in options ? options.backing : checkedBacking(options);
+    const first = backing.chunks[0]!;
+    this.capacityBytes = capacityOf(backing);
+    this.buffer = first.buffer;
+    this.baseOffset = first.byteOffset;
+    this.#backing = backing;
+    this.#untouchedOffsets = backing.chunks.map((_, index) => index * RAM_CHUNK_BYTES);
+    this.chunkViews = backing.chunks.map(
+      ({ buffer, byteOffset, byteLength }) => new DataView(buffer, byteOffset, byteLength),
+    );
   }
 
   /** A RAM list over a buffer of its own. */
@@ -90,6 +92,20 @@ export class RAMList {
   /** Pages in the RAM offset space: what `DirtyMemory` and `CodePages` are made for. */
   get pageCount(): number {
     return this.capacityBytes / PAGE_SIZE;
+  }
+
+  /**
+   * The whole space, used or not, while it is one piece.
+   * @throws {TypeError} if it is larger than RAM_CHUNK_BYTES
+   */
+  get bytes(): Uint8Array {
+    const { chunks } = this.#backing;
+    if (chunks.length > 1)
+      throw new TypeError(
+        `Cannot view all RAM as it must be one piece of ${hex(RAM_CHUNK_BYTES)} bytes at most: ` +
+          `it is ${chunks.length}`,
+      );
+    return chunks[0]!;
   }
 
   /** The blocks, from biggest to smallest. */
@@ -122,10 +138,12 @@ export class RAMList {
       );
     const sizeBytes = roundUpToPage(usedBytes);
     const ramOffset = this.#findFree(id, sizeBytes);
-    const bytes = this.bytes.subarray(ramOffset, ramOffset + sizeBytes);
-    const dirtyBytes = Math.min(sizeBytes, Math.max(0, this.#untouchedOffset - ramOffset));
-    bytes.fill(0, 0, dirtyBytes);
-    this.#untouchedOffset = Math.max(this.#untouchedOffset, ramOffset + sizeBytes);
+    const bytes = this.bytesAt(ramOffset, sizeBytes);
+    const chunkIndex = Math.floor(ramOffset / RAM_CHUNK_BYTES);
+    const untouchedOffset = this.#untouchedOffsets[chunkIndex]!;
+    const dirtyBytes = Math.min(sizeBytes, Math.max(0, untouchedOffset - ramOffset));
+    if (dirtyBytes > 0) this.zero(ramOffset, dirtyBytes);
+    this.#untouchedOffsets[chunkIndex] = Math.max(untouchedOffset, ramOffset + sizeBytes);
     const block = new RAMBlock({ id, ramOffset, sizeBytes, usedBytes, bytes });
     const at = this.#blocks.findIndex((other) => other.sizeBytes < sizeBytes);
     this.#blocks.splice(at < 0 ? this.#blocks.length : at, 0, block);
@@ -158,6 +176,24 @@ export class RAMList {
     for (const listener of this.#listeners) listener.onFree?.(block);
     this.#blocks.splice(at, 1);
     if (this.#lastHit === block) this.#lastHit = undefined;
+  }
+
+  /** Makes whole pages zeros, and tells nobody: see `GuestMemory.discard`. @internal */
+  zero(ramOffset: number, sizeBytes: number): void {
+    if (this.#backing.discard === undefined) this.bytesAt(ramOffset, sizeBytes).fill(0);
+    else this.#backing.discard(ramOffset, sizeBytes);
+  }
+
+  /**
+   * The bytes of a range that lies in one block, or in several that are neighbours in one buffer.
+   * Unlike `view` it asks nobody whether they are there.
+   */
+  bytesAt(ramOffset: number, sizeBytes: number): Uint8Array {
+    if (ramOffset < RAM_CHUNK_BYTES)
+      return this.#backing.chunks[0]!.subarray(ramOffset, ramOffset + sizeBytes);
+    const index = Math.floor(ramOffset / RAM_CHUNK_BYTES);
+    const start = ramOffset - index * RAM_CHUNK_BYTES;
+    return this.#backing.chunks[index]!.subarray(start, start + sizeBytes);
   }
 
   /** Has the bytes of a range there, for those who read `bytes` themselves. */
@@ -205,7 +241,7 @@ export class RAMList {
           `${hex(sizeBytes)} bytes, ${describe(block)}`,
       );
     this.ensure(ramOffset, sizeBytes);
-    return this.bytes.subarray(ramOffset, ramOffset + sizeBytes);
+    return this.bytesAt(ramOffset, sizeBytes);
   }
 
   /**
@@ -213,8 +249,11 @@ export class RAMList {
    * @throws {MemoryError} `OUTSIDE_BLOCK` if the view is of other memory, or not inside one block
    */
   offsetOf(hostView: ArrayBufferView): number {
-    const ramOffset = hostView.byteOffset - this.baseOffset;
-    const block = hostView.buffer === this.buffer ? this.blockAt(ramOffset) : undefined;
+    const { chunks } = this.#backing;
+    const index = chunks.findIndex(({ buffer }) => buffer === hostView.buffer);
+    const inChunk = index < 0 ? -1 : hostView.byteOffset - chunks[index]!.byteOffset;
+    const ramOffset = index * RAM_CHUNK_BYTES + inChunk;
+    const block = inChunk < 0 ? undefined : this.blockAt(ramOffset);
     if (
       block === undefined ||
       !rangeContains(block.ramOffset, block.sizeBytes, ramOffset, hostView.byteLength)
@@ -234,13 +273,20 @@ export class RAMList {
     let bestBytes = Number.POSITIVE_INFINITY;
     let largestBytes = 0;
     let cursor = 0;
+    const look = (start: number, end: number): void => {
+      largestBytes = Math.max(largestBytes, end - start);
+      if (end - start < sizeBytes || end - start >= bestBytes) return;
+      best = start;
+      bestBytes = end - start;
+    };
     for (let index = 0; index <= byOffset.length; index++) {
       const next = byOffset[index];
-      const gapBytes = (next?.ramOffset ?? this.capacityBytes) - cursor;
-      largestBytes = Math.max(largestBytes, gapBytes);
-      if (gapBytes >= sizeBytes && gapBytes < bestBytes) {
-        best = cursor;
-        bestBytes = gapBytes;
+      const gapEnd = next?.ramOffset ?? this.capacityBytes;
+      // A gap that reaches into the next chunk is two.
+      while (cursor < gapEnd) {
+        const end = Math.min(gapEnd, nextChunk(cursor));
+        look(cursor, end);
+        cursor = end;
       }
       if (next !== undefined) cursor = next.ramOffset + next.sizeBytes;
     }
@@ -252,6 +298,30 @@ export class RAMList {
       );
     return best;
   }
+}
+
+function nextChunk(ramOffset: number): number {
+  return (Math.floor(ramOffset / RAM_CHUNK_BYTES) + 1) * RAM_CHUNK_BYTES;
+}
+
+function checkedBacking({ buffer, baseOffset, capacityBytes }: RAMListOptions): RAMBacking {
+  if (!isCount(baseOffset) || !isPageAligned(baseOffset))
+    throw new RangeError(
+      `Cannot create RAM list as baseOffset must be a multiple of ${PAGE_SIZE}: ` +
+        `baseOffset is ${baseOffset}`,
+    );
+  if (!isCount(capacityBytes) || capacityBytes === 0 || !isPageAligned(capacityBytes))
+    throw new RangeError(
+      `Cannot create RAM list as capacityBytes must be a positive multiple of ${PAGE_SIZE}: ` +
+        `capacityBytes is ${capacityBytes}`,
+    );
+  if (!rangeContains(0, Math.min(buffer.byteLength, 2 ** 32), baseOffset, capacityBytes))
+    throw new RangeError(
+      `Cannot create RAM list as it must lie in the buffer and below 4 GiB: ` +
+        `baseOffset is ${hex(baseOffset)}, capacity ${hex(capacityBytes)}, ` +
+        `buffer ${hex(buffer.byteLength)}`,
+    );
+  return bufferBacking(buffer, baseOffset, capacityBytes);
 }
 
 function isCount(value: number): boolean {

@@ -2,7 +2,7 @@
 // loading of snapshots. A writer that goes around it leaves stale code and pages missing from
 // snapshots.
 
-import { PAGE_BITS, PAGE_OFFSET_MASK, PAGE_SIZE } from '../base/pages.ts';
+import { PAGE_OFFSET_MASK, PAGE_SIZE, pageIndex } from '../base/pages.ts';
 import { type CodePages, lineMask } from './code-pages.ts';
 import { DIRTY_ALL, DIRTY_CODE, type DirtyMemory } from './dirty-memory.ts';
 import type { RAMBlock } from './ram-block.ts';
@@ -31,7 +31,7 @@ export class RAMWrites implements RAMListListener {
    */
   note(ramOffset: number, sizeBytes: number): void {
     const bytes = this.dirty.bytes;
-    const page = ramOffset >>> PAGE_BITS;
+    const page = pageIndex(ramOffset);
     const inPage = ramOffset & PAGE_OFFSET_MASK;
     if (inPage + sizeBytes > PAGE_SIZE || sizeBytes <= 0) {
       this.#noteLong(ramOffset, sizeBytes);
@@ -53,7 +53,7 @@ export class RAMWrites implements RAMListListener {
    * bit i of `words`, 32 to a word, least first. Bits past the last page are ignored.
    */
   noteBitmap(ramOffset: number, pageCount: number, words: Uint32Array): void {
-    const firstPage = ramOffset >>> PAGE_BITS;
+    const firstPage = pageIndex(ramOffset);
     const masks = this.codePages?.masks;
     for (let index = 0; index * 32 < pageCount; index++) {
       const rest = pageCount - index * 32;
@@ -101,8 +101,8 @@ export class RAMWrites implements RAMListListener {
 
   #noteLong(ramOffset: number, sizeBytes: number): void {
     if (sizeBytes > 0 && this.codePages?.isEmpty !== false) {
-      const end = ((ramOffset + sizeBytes - 1) >>> PAGE_BITS) + 1;
-      this.dirty.bytes.fill(DIRTY_ALL, ramOffset >>> PAGE_BITS, end);
+      const end = pageIndex(ramOffset + sizeBytes - 1) + 1;
+      this.dirty.bytes.fill(DIRTY_ALL, pageIndex(ramOffset), end);
       return;
     }
     let start = ramOffset;

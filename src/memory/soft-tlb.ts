@@ -8,6 +8,12 @@
 //   [12] guest-physical page number, gpa / 4096 (its low 32 bits)
 // Row of an address: (linear >>> 12) & (rowCount − 1). A hit: tag == (linear + size − 1) &
 // 0xfffff000.
+//
+// Behind the tables lies what must be kept when a row is filled, so that generated code can:
+//   rowCount × tables words   numbers of the rows that may be valid, each once: the log
+//   4 words                   [0] rows in the log  [1] rows ever filled  [2] [3] free
+//   rowCount × tables bytes   TLB_ROW_ bits of each row
+//   TLB_STORE_PAGES bytes     by RAM page modulo their number: 1 if a row may have a plain write tag
 
 import { hex } from '../base/hex.ts';
 import { PAGE_BITS, PAGE_OFFSET_MASK, pageAddress, pageIndex } from '../base/pages.ts';
@@ -35,15 +41,24 @@ export const TLB_WRITE_TAG = 4;
 export const TLB_ADDEND = 8;
 export const TLB_GPA_PAGE = 12;
 
+/** States of a row: it is in the log; its translation is global. */
+export const TLB_ROW_IS_LOGGED = 1;
+export const TLB_ROW_IS_GLOBAL = 2;
+/** How many bytes say which RAM pages have rows with a plain write tag, a power of two. */
+export const TLB_STORE_PAGES = 0x8000;
+
 const ROW_WORDS = 4;
 const PAGE_MASK = 0xfffff000;
-/** In `#rowStates`: the row is in the log; its translation is global. */
-const ROW_IS_LOGGED = 1;
-const ROW_IS_GLOBAL = 2;
+const ROW_IS_LOGGED = TLB_ROW_IS_LOGGED;
+const ROW_IS_GLOBAL = TLB_ROW_IS_GLOBAL;
+const STORE_PAGE_MASK = TLB_STORE_PAGES - 1;
+const LOG_COUNT = 0;
+const FILL_COUNT = 1;
+const COUNT_WORDS = 4;
 /** Up to so many pages are looked up in `#hasStoreRow` before rows are searched. */
 const SHORT_RANGE_PAGES = 16;
-/** With more rows than this it is cheaper to fill the whole table. */
-const LOGGED_FLUSH_MAX = 2048;
+/** With more rows than this part of all in the log it is cheaper to fill the whole table. */
+const LOGGED_FLUSH_PART = 4;
 
 /** One filled row, for listings. */
 export interface TLBEntry {
@@ -104,21 +119,26 @@ export class SoftTLB implements MemoryListener {
   readonly rowCount: number;
   /** All rows; see `tableWord`. */
   readonly words: Int32Array;
-  /** Rows filled, and full or partial flushes, since the TLB was made. */
-  fillCount = 0;
+  /** Bytes of `buffer` at which log, counts, row states and store pages lie: see above. */
+  readonly logOffset: number;
+  readonly countsOffset: number;
+  readonly rowStatesOffset: number;
+  readonly storePagesOffset: number;
+  /** Full or partial flushes since the TLB was made. */
   flushCount = 0;
 
   readonly #rowMask: number;
-  /** Per row of all tables: ROW_IS_ bits. */
+  /** Per row of all tables: TLB_ROW_ bits. */
   readonly #rowStates: Uint8Array;
   /** Rows that may be valid, each once. */
   readonly #log: Uint32Array;
-  #logCount = 0;
+  readonly #counts: Uint32Array;
   #addressSpace: AddressSpace | undefined;
   #dirtyBytes: Uint8Array | undefined;
-  /** Per RAM page: 1 if a row may have a plain write tag for it, so that most re-arming is free. */
-  #hasStoreRow = new Uint8Array(0);
+  /** By RAM page: 1 if a row may have a plain write tag for it, so that most re-arming is free. */
+  readonly #hasStoreRow: Uint8Array;
   #ramBase = 0;
+  readonly #isRAMElsewhere: boolean;
   #isMapChanged = false;
 
   /** @throws {RangeError} if rowCount is no power of two, or the rows do not lie in `buffer` */
@@ -128,6 +148,8 @@ export class SoftTLB implements MemoryListener {
     mmuIndexCount?: number;
     rowCount?: number;
     addressSpace?: AddressSpace;
+    /** RAM is not in the buffer that hits go to: all of it takes the slow path. */
+    isRAMElsewhere?: boolean;
   }) {
     const { buffer, offset, mmuIndexCount = 2, rowCount = 4096 } = options;
     if (!Number.isInteger(rowCount) || rowCount < 1 || (rowCount & (rowCount - 1)) !== 0)
@@ -145,9 +167,17 @@ export class SoftTLB implements MemoryListener {
     this.mmuIndexCount = mmuIndexCount;
     this.rowCount = rowCount;
     this.#rowMask = rowCount - 1;
-    this.words = new Int32Array(buffer, offset, size >>> 2);
-    this.#rowStates = new Uint8Array(mmuIndexCount * rowCount);
-    this.#log = new Uint32Array(mmuIndexCount * rowCount);
+    const rows = mmuIndexCount * rowCount;
+    this.words = new Int32Array(buffer, offset, rows * ROW_WORDS);
+    this.logOffset = offset + rows * TLB_ROW_BYTES;
+    this.countsOffset = this.logOffset + rows * 4;
+    this.rowStatesOffset = this.countsOffset + COUNT_WORDS * 4;
+    this.storePagesOffset = this.rowStatesOffset + rows;
+    this.#log = new Uint32Array(buffer, this.logOffset, rows);
+    this.#counts = new Uint32Array(buffer, this.countsOffset, COUNT_WORDS);
+    this.#rowStates = new Uint8Array(buffer, this.rowStatesOffset, rows);
+    this.#hasStoreRow = new Uint8Array(buffer, this.storePagesOffset, TLB_STORE_PAGES);
+    this.#isRAMElsewhere = options.isRAMElsewhere === true;
     this.words.fill(TLB_INVALID);
     if (options.addressSpace !== undefined) this.addressSpace = options.addressSpace;
   }
@@ -163,9 +193,15 @@ export class SoftTLB implements MemoryListener {
     });
   }
 
-  /** Bytes of buffer that the tables take. */
+  /** Bytes of buffer that the tables take, and what belongs to them. */
   static bytesFor(options: { mmuIndexCount?: number; rowCount?: number } = {}): number {
-    return (options.mmuIndexCount ?? 2) * (options.rowCount ?? 4096) * TLB_ROW_BYTES;
+    const rows = (options.mmuIndexCount ?? 2) * (options.rowCount ?? 4096);
+    return rows * (TLB_ROW_BYTES + 4 + 1) + COUNT_WORDS * 4 + TLB_STORE_PAGES;
+  }
+
+  /** Rows filled since the TLB was made. */
+  get fillCount(): number {
+    return this.#counts[FILL_COUNT]!;
   }
 
   get addressSpace(): AddressSpace | undefined {
@@ -182,7 +218,6 @@ export class SoftTLB implements MemoryListener {
     this.#addressSpace = space;
     this.#ramBase = space.ramList?.baseOffset ?? 0;
     this.#dirtyBytes = space.ramWrites?.dirty.bytes;
-    this.#hasStoreRow = new Uint8Array(this.#dirtyBytes?.length ?? 0);
     space.ramWrites?.dirty.onClean((ramOffset, size) => this.rearmWrites(ramOffset, size));
     space.addListener(this);
   }
@@ -214,7 +249,7 @@ export class SoftTLB implements MemoryListener {
     let readFlags = flags;
     let writeFlags = flags;
     let addend = 0;
-    if (isReadFromRAM(physOffset)) {
+    if (isReadFromRAM(physOffset) && !this.#isRAMElsewhere) {
       const ramOffset = highAddressOf(physOffset);
       // A page that is not there yet must not be seen: it comes before its row does.
       this.#addressSpace!.ramList?.missing?.claim(ramOffset, 1);
@@ -225,7 +260,7 @@ export class SoftTLB implements MemoryListener {
         this.#dirtyBytes[ramOffset >>> PAGE_BITS] !== DIRTY_ALL
       )
         writeFlags |= TLB_NOTDIRTY;
-      else this.#hasStoreRow[ramOffset >>> PAGE_BITS] = 1;
+      else this.#hasStoreRow[(ramOffset >>> PAGE_BITS) & STORE_PAGE_MASK] = 1;
     } else {
       readFlags |= TLB_IO;
       writeFlags |= TLB_IO;
@@ -236,9 +271,11 @@ export class SoftTLB implements MemoryListener {
     words[word + 1] = page | (canWrite ? writeFlags : TLB_INVALID);
     words[word + 2] = addend;
     words[word + 3] = pageIndex(gpaPageStart) | 0;
-    if ((this.#rowStates[rowIndex]! & ROW_IS_LOGGED) === 0) this.#log[this.#logCount++] = rowIndex;
+    const counts = this.#counts;
+    if ((this.#rowStates[rowIndex]! & ROW_IS_LOGGED) === 0)
+      this.#log[counts[LOG_COUNT]!++] = rowIndex;
     this.#rowStates[rowIndex] = isGlobal ? ROW_IS_LOGGED | ROW_IS_GLOBAL : ROW_IS_LOGGED;
-    this.fillCount++;
+    counts[FILL_COUNT]!++;
   }
 
   /**
@@ -252,7 +289,7 @@ export class SoftTLB implements MemoryListener {
     if (words[word + 1] !== (page | TLB_NOTDIRTY)) return;
     const ramPage = (page + words[word + 2]! - this.#ramBase) >>> PAGE_BITS;
     if (this.#dirtyBytes![ramPage] !== DIRTY_ALL) return;
-    this.#hasStoreRow[ramPage] = 1;
+    this.#hasStoreRow[ramPage & STORE_PAGE_MASK] = 1;
     words[word + 1] = page;
   }
 
@@ -260,24 +297,26 @@ export class SoftTLB implements MemoryListener {
   rearmWrites(ramOffset: number, sizeBytes: number): void {
     const words = this.words;
     const dirtyBytes = this.#dirtyBytes!;
-    const firstPage = ramOffset >>> PAGE_BITS;
+    const firstPage = pageIndex(ramOffset);
     const lastPage = pageIndex(ramOffset + sizeBytes - 1);
     if (lastPage - firstPage < SHORT_RANGE_PAGES) {
       let found = 0;
-      for (let page = firstPage; page <= lastPage; page++) {
-        found |= this.#hasStoreRow[page]!;
-        if (dirtyBytes[page] !== DIRTY_ALL) this.#hasStoreRow[page] = 0;
-      }
+      for (let page = firstPage; page <= lastPage; page++)
+        found |= this.#hasStoreRow[page & STORE_PAGE_MASK]!;
       if (found === 0) return;
     }
+    // All rows are looked at, so that the store pages can be told anew, too.
     const base = this.#ramBase;
-    for (let index = 0; index < this.#logCount; index++) {
+    const hasStoreRow = this.#hasStoreRow.fill(0);
+    const logCount = this.#counts[LOG_COUNT]!;
+    for (let index = 0; index < logCount; index++) {
       const word = this.#log[index]! * ROW_WORDS;
       const tag = words[word + 1]!;
       if ((tag & ~TLB_WATCH & PAGE_OFFSET_MASK) !== 0) continue;
       const ramPage = ((tag & PAGE_MASK) + words[word + 2]! - base) >>> PAGE_BITS;
-      if (ramPage < firstPage || ramPage > lastPage) continue;
-      if (dirtyBytes[ramPage] !== DIRTY_ALL) words[word + 1] = tag | TLB_NOTDIRTY;
+      const isInRange = ramPage >= firstPage && ramPage <= lastPage;
+      if (isInRange && dirtyBytes[ramPage] !== DIRTY_ALL) words[word + 1] = tag | TLB_NOTDIRTY;
+      else hasStoreRow[ramPage & STORE_PAGE_MASK] = 1;
     }
   }
 
@@ -285,25 +324,27 @@ export class SoftTLB implements MemoryListener {
   flushAll(): void {
     this.flushCount++;
     const words = this.words;
-    if (this.#logCount > LOGGED_FLUSH_MAX) {
+    const logCount = this.#counts[LOG_COUNT]!;
+    if (logCount * LOGGED_FLUSH_PART > this.#log.length) {
       words.fill(TLB_INVALID);
       this.#rowStates.fill(0);
     } else {
-      for (let index = 0; index < this.#logCount; index++) this.#empty(this.#log[index]!);
+      for (let index = 0; index < logCount; index++) this.#empty(this.#log[index]!);
     }
-    this.#logCount = 0;
+    this.#counts[LOG_COUNT] = 0;
   }
 
   /** Forgets all but global pages, as a write to CR3 does. */
   flushNonGlobal(): void {
     this.flushCount++;
+    const logCount = this.#counts[LOG_COUNT]!;
     let kept = 0;
-    for (let index = 0; index < this.#logCount; index++) {
+    for (let index = 0; index < logCount; index++) {
       const row = this.#log[index]!;
       if ((this.#rowStates[row]! & ROW_IS_GLOBAL) !== 0) this.#log[kept++] = row;
       else this.#empty(row);
     }
-    this.#logCount = kept;
+    this.#counts[LOG_COUNT] = kept;
   }
 
   /** Forgets one 4 KiB page, global or not, at every MMU index. */
@@ -320,13 +361,14 @@ export class SoftTLB implements MemoryListener {
     this.flushCount++;
     const page = linear & PAGE_MASK;
     const lastBytes = (linear & PAGE_OFFSET_MASK) + sizeBytes - 1;
-    for (let index = 0; index < this.#logCount; index++)
+    const logCount = this.#counts[LOG_COUNT]!;
+    for (let index = 0; index < logCount; index++)
       this.#dropIfAt(this.#log[index]!, page, lastBytes);
   }
 
   /** The rows that hold something, by table and row. */
   *entries(): Generator<TLBEntry> {
-    const rows = this.#log.slice(0, this.#logCount).sort();
+    const rows = this.#log.slice(0, this.#counts[LOG_COUNT]).sort();
     for (const row of rows) {
       const word = row * ROW_WORDS;
       const readTag = this.words[word]!;

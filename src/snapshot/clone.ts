@@ -7,9 +7,9 @@ import { Machine, type MachineOptions } from '../machine/machine.ts';
 import { DIRTY_CLONE, DIRTY_MIGRATION } from '../memory/dirty-memory.ts';
 import { MissingPages } from '../memory/missing-pages.ts';
 import { blocksOf, compareBlocks, compareConfigurations, sortedBlocks } from './machine-compare.ts';
-import { checkSections, restoreSections, saveSections } from './machine-state.ts';
+import { applySections, checkSections, saveSections } from './machine-state.ts';
 import { PageCapture } from './page-capture.ts';
-import { isZeros } from './snapshot-builder.ts';
+import { copyBlock, isZeros } from './zero-pages.ts';
 
 /** Pages that are copied before the guests get their turn. */
 const TURN_PAGES = 1024;
@@ -54,7 +54,8 @@ export async function cloneMachine(
   const shift = (theirs.ramOffset - ours.ramOffset) / PAGE_SIZE;
   const missing = new MissingPages(ramList.pageCount, (page) => {
     const bytes = capture.peek((page + shift) * PAGE_SIZE);
-    if (missing.arrive(page) && !isZeros(bytes)) ramList.bytes.set(bytes, page * PAGE_SIZE);
+    if (missing.arrive(page) && !isZeros(bytes))
+      ramList.bytesAt(page * PAGE_SIZE, PAGE_SIZE).set(bytes);
     capture.release((page + shift) * PAGE_SIZE, PAGE_SIZE);
   });
   const firstPage = ours.ramOffset / PAGE_SIZE;
@@ -68,18 +69,13 @@ export async function cloneMachine(
 function copyInstant(source: Machine, machine: Machine, isLazy: boolean): PageCapture | undefined {
   const { guest } = source.memory;
   guest.addressSpace.syncDirtyLog();
-  restoreSections(machine, checkSections(machine, saveSections(source)), true);
+  // Nobody has seen the clone: if one of its components refuses, it goes, and needs no undoing.
+  applySections(machine, checkSections(machine, saveSections(source)));
   const target = machine.memory.guest;
   for (const block of sortedBlocks(source)) {
     if (isLazy && block === source.pc.ram) continue;
     guest.ramList.ensure(block.ramOffset, block.sizeBytes);
-    const copy = target.ramList.byId(block.id)!;
-    for (let offset = 0; offset < block.sizeBytes; offset += PAGE_SIZE) {
-      const bytes = block.bytes.subarray(offset, offset + PAGE_SIZE);
-      if (!isZeros(bytes) || !isZeros(copy.bytes.subarray(offset, offset + PAGE_SIZE)))
-        copy.bytes.set(bytes, offset);
-    }
-    target.ramWrites.note(copy.ramOffset, copy.sizeBytes);
+    copyBlock(guest, block, target, target.ramList.byId(block.id)!);
   }
   const { ramOffset, sizeBytes } = source.pc.ram;
   target.dirty.mark(0, target.ramList.capacityBytes, DIRTY_MIGRATION);

@@ -158,6 +158,11 @@ export function memoryMapOf({ name, sections, pageIndex }: CoreSource): MappedRe
     add(VRAM_ID, vramGPA, 0, sizeOf(VRAM_ID));
   if (romId !== undefined) add(romId, GIB4 - romBytes, 0, romBytes);
   if (ramBytes > RAM_BELOW_4G_END) add(RAM_ID, GIB4, RAM_BELOW_4G_END, ramBytes - RAM_BELOW_4G_END);
+  let highGPA = GIB4;
+  for (let index = 1; sizeOf(`${RAM_ID}.${index}`) > 0; index++) {
+    add(`${RAM_ID}.${index}`, highGPA, 0, sizeOf(`${RAM_ID}.${index}`));
+    highGPA += sizeOf(`${RAM_ID}.${index}`);
+  }
   return regions;
 }
 

@@ -54,6 +54,15 @@ test('gdb opens the core: registers and memory are what they were', (context) =>
   }
 });
 
+// Goal: crash (8.0, netdump.c) follows the program headers only if the first segment has no alignment
+// or starts off a page; else it takes the file for memory in one piece.
+test('crash follows the program headers: no segment states an alignment', () => {
+  const regions = [0, 0x10_0000].map((gpa) => ({ gpa, sizeBytes: 0x1000 }));
+  const header = Buffer.from(elfCoreHeader(regions, [REGISTERS]));
+  const alignments = regions.map((_, i) => header.readUInt32LE(52 + 32 * (i + 1) + 28));
+  expect(alignments).toEqual([0, 0]);
+});
+
 test('memory above 4 GiB is refused: the file has 32-bit addresses', () => {
   const region = { gpa: 0xffff_f000, sizeBytes: 0x2000 };
   expect(() => elfCoreHeader([region], [])).toThrow(/must be below 4 GiB/);

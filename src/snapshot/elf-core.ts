@@ -110,7 +110,9 @@ export function elfCoreHeader(
   putProgram(0, [PT_NOTE, notesOffset, 0, 0, noteBytes, 0, 0, 4]);
   let offset = headerBytes;
   for (const [i, { gpa, sizeBytes }] of regions.entries()) {
-    putProgram(i + 1, [PT_LOAD, offset, gpa, gpa, sizeBytes, sizeBytes, PF_RWX, PAGE_BYTES]);
+    // No alignment is stated: crash takes a core whose first segment is aligned to pages for one
+    // piece of memory from address 0 on.
+    putProgram(i + 1, [PT_LOAD, offset, gpa, gpa, sizeBytes, sizeBytes, PF_RWX, 0]);
     offset += sizeBytes;
   }
   for (const [i, registers] of processors.entries())

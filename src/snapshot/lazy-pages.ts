@@ -14,6 +14,13 @@ import type { Touch } from './touch-order.ts';
 /** How long it is seen what the guest touches, ns of virtual time. */
 const WATCH_NS = 5e9;
 
+/** Blobs that serve blocks not among `blockIndexes`, alone or too. */
+export function blobsBeyond(reader: SnapshotReader, blockIndexes: readonly number[]): number[] {
+  return [...reader.pageIndex.blobs.keys()].filter((blob) =>
+    reader.runsOfBlob(blob).some((run) => !blockIndexes.includes(run.blockIndex)),
+  );
+}
+
 /** The pages of one block, on their way. Pages of other blocks are loaded before. */
 export class LazyPages {
   /** Resolves when every page is there or the load was given up; rejects if the store is lost. */
@@ -48,11 +55,9 @@ export class LazyPages {
     this.#block = block;
     this.#readOrder = readOrder;
     this.#watchTimer = machine.clock.createTimer(() => this.endWatch());
-    const { blocks, blobs } = reader.pageIndex;
+    const { blocks } = reader.pageIndex;
     this.#blockIndex = blocks.findIndex(({ id }) => id === block.id);
-    this.eagerBlobs = [...blobs.keys()].filter((blob) =>
-      reader.runsOfBlob(blob).some(({ blockIndex }) => blockIndex !== this.#blockIndex),
-    );
+    this.eagerBlobs = blobsBeyond(reader, [this.#blockIndex]);
     this.#missing = new MissingPages(machine.memory.ramList.pageCount, (page) => this.#fetch(page));
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };

@@ -24,13 +24,12 @@ import {
 } from './machine-state.ts';
 import { OrderKeeper } from './order-keeper.ts';
 import { PageCapture } from './page-capture.ts';
+import { RAMLoad } from './ram-load.ts';
 import type { StateSection } from './sections.ts';
 import { SnapshotBuilder, type SnapshotProgress, type SnapshotSaved } from './snapshot-builder.ts';
 import { SnapshotError } from './snapshot-error.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import type { CancelSignal, SnapshotStore } from './store.ts';
-
-const PAGE_WORDS = PAGE_SIZE / 4;
 
 /** How a machine is saved. */
 export interface SaveOptions {
@@ -176,6 +175,7 @@ export class MachineSnapshots {
     const give = async (taken: Instant): Promise<number> => {
       const { capture } = taken;
       const dirtyPages = parent === undefined ? undefined : this.#dirtyPages(taken);
+      if (dirtyPages !== undefined) builder.expect(dirtyPages.length);
       if (dirtyPages === undefined) await this.#giveAll(builder, capture, signal);
       else await this.#giveDirty(builder, capture, dirtyPages, signal);
       return dirtyPages?.length ?? this.#ramPages;
@@ -319,14 +319,16 @@ export class MachineSnapshots {
   }
 
   async #load(tag: string, options: LoadOptions): Promise<void> {
+    // A machine that is started meanwhile has memory to lose after all.
+    if (!(await this.#tryLoad(tag, options))) await this.#tryLoad(tag, options);
+  }
+
+  /** @returns false if the machine is no longer blank as it was at first, and is untouched */
+  async #tryLoad(tag: string, options: LoadOptions): Promise<boolean> {
     const { signal, onProgress } = options;
     const { machine } = this;
-    const reader = await SnapshotReader.open(
-      this.store,
-      this.#platform,
-      tag,
-      signal === undefined ? {} : { signal },
-    );
+    const cancel = signal === undefined ? {} : { signal };
+    const reader = await SnapshotReader.open(this.store, this.#platform, tag, cancel);
     const checked = checkMachine(machine, reader);
     const order = new OrderKeeper(this.store, this.#platform, reader, options.onNote);
     // A page that is missing must be noticed when it is touched: else all of them come first.
@@ -334,52 +336,36 @@ export class MachineSnapshots {
       options.isLazy === true && machine.vcpu.interceptsWrites
         ? new LazyPages(machine, reader, machine.pc.ram, () => order.read())
         : undefined;
-    const blobs = lazy === undefined ? reader.pageIndex.blobs.keys() : lazy.eagerBlobs;
-    const pages: { blockId: string; firstPage: number; bytes: Uint8Array }[] = [];
-    const totalBytes = reader.pageIndex.blobs.reduce((sum, b) => sum + b.pageCount, 0) * PAGE_SIZE;
-    let doneBytes = 0;
-    for await (const run of reader.pages(signal === undefined ? {} : { signal }, blobs)) {
-      pages.push({ ...run, bytes: run.bytes.slice() });
-      doneBytes += run.bytes.length;
-      onProgress?.(doneBytes, totalBytes);
-    }
-    await machine.standStill(() => {
+    const kind = lazy !== undefined ? 'lazy' : machine.isBlank ? 'direct' : 'held';
+    const ram = new RAMLoad(machine, reader, kind, cancel, onProgress);
+    await ram.readHeld();
+    const isDone = await machine.standStill(async () => {
       const { isBlank } = machine;
-      // Components may refuse; pages, which are all here or found when touched, cannot.
-      restoreSections(machine, checked, true);
+      if (kind === 'direct' && !isBlank) return false;
+      try {
+        if (kind === 'direct') await ram.readDirect();
+        // Components may refuse; pages, which are all here or found when touched, cannot.
+        restoreSections(machine, checked, true);
+      } catch (error) {
+        if (kind === 'direct') ram.undo();
+        throw error;
+      }
       this.#lazy?.stop();
       machine.memory.ramList.missing = undefined;
-      this.#replaceRAM(pages, isBlank);
-      lazy?.begin(new Set(blobs));
+      ram.write(isBlank);
+      lazy?.begin(new Set(ram.heldBlobs));
       machine.pc.virtio.onRestored();
       machine.pc.generationId?.renew();
       machine.screen.notify();
       machine.memory.dirty.clear(0, machine.memory.ramList.capacityBytes, DIRTY_MIGRATION);
       this.#lazy = lazy;
       this.#base = { tag, digest: reader.digest };
+      return true;
     });
+    if (!isDone) return false;
     lazy?.touched.then((touches) => this.#inTurn(() => order.keep(touches)));
     lazy?.runInBackground();
-  }
-
-  /** Writes all RAM: `pages`, and zeros elsewhere. */
-  #replaceRAM(
-    pages: readonly { blockId: string; firstPage: number; bytes: Uint8Array }[],
-    isBlank: boolean,
-  ): void {
-    const { guest } = this.machine.memory;
-    const { ramWrites } = guest;
-    for (const block of guest.ramList.blocks) {
-      ramWrites.before(block.ramOffset, block.sizeBytes);
-      const isPresent = new Uint8Array(block.sizeBytes / PAGE_SIZE);
-      for (const { blockId, firstPage, bytes } of pages) {
-        if (blockId !== block.id) continue;
-        block.bytes.set(bytes, firstPage * PAGE_SIZE);
-        isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
-      }
-      if (!(isBlank && block === this.machine.pc.ram)) zeroOthers(block, isPresent);
-      ramWrites.note(block.ramOffset, block.sizeBytes);
-    }
+    return true;
   }
 }
 
@@ -409,18 +395,4 @@ function captured(
   for (let done = 0; done < sizeBytes; done += PAGE_SIZE)
     scratch.set(capture.peek(ramOffset + done), done);
   return scratch.subarray(0, sizeBytes);
-}
-
-/** Makes pages zeros that are not marked; a page that is zeros already is not written. */
-function zeroOthers(block: RAMBlock, isPresent: Uint8Array): void {
-  const { buffer, byteOffset, length } = block.bytes;
-  const words = new Int32Array(buffer, byteOffset, length >> 2);
-  for (let page = 0; page < isPresent.length; page++) {
-    if (isPresent[page] !== 0) continue;
-    const end = (page + 1) * PAGE_WORDS;
-    let bits = 0;
-    for (let i = page * PAGE_WORDS; i < end; i += 4)
-      bits |= words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]!;
-    if (bits !== 0) words.fill(0, end - PAGE_WORDS, end);
-  }
 }

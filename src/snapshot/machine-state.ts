@@ -124,7 +124,7 @@ export function restoreSections(
   }
 }
 
-/** As {@link restoreSections}, for sections that this very machine gave. */
+/** As {@link restoreSections}, without undoing: for sections that an equal machine just gave. */
 export function applySections(machine: Machine, checked: CheckedSections): void {
   apply(machine, checked, true);
 }

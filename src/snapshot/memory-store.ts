@@ -51,6 +51,12 @@ export class MemoryStore implements SnapshotStore {
     return this.blobs.get(digest)?.length === size;
   }
 
+  async isWhole(key: BlobKey): Promise<boolean> {
+    const bytes = this.blobs.get(key.digest);
+    if (bytes?.length !== key.size) return false;
+    return (await digestOf(this.#platform, bytes)) === key.digest;
+  }
+
   async firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined> {
     return keys.find(({ digest, size }) => this.blobs.get(digest)?.length !== size);
   }
@@ -135,11 +141,12 @@ export class MemoryStore implements SnapshotStore {
     key: BlobKey,
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options: CancelOptions = {},
-  ): Promise<void> {
-    if (await this.has(key)) return;
+  ): Promise<boolean> {
+    if (await this.isWhole(key)) return false;
     const bytes = await gather(key, content, options);
     await checkDigest(this.#platform, key, bytes);
     this.blobs.set(key.digest, bytes);
+    return true;
   }
 
   async #putManifest(tag: string, bytes: Uint8Array): Promise<Descriptor> {

@@ -1,7 +1,7 @@
 // The pages of RAM as they are at one instant, given out later: a page that is written meanwhile is
 // copied just before (copy before write).
 
-import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
+import { PAGE_SIZE, pageIndex, pagesTouched } from '../base/pages.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 
 const GIVEN = 0;
@@ -34,7 +34,7 @@ export class PageCapture {
 
   /** Wants pages; call it at the instant. */
   want(ramOffset: number, sizeBytes: number): void {
-    const first = ramOffset >>> PAGE_BITS;
+    const first = pageIndex(ramOffset);
     this.#states.fill(WAITING, first, first + pagesTouched(ramOffset, sizeBytes));
   }
 
@@ -48,7 +48,7 @@ export class PageCapture {
 
   /** Whether a page of the range had to be copied, and was not given out yet. */
   hasCopies(ramOffset: number, sizeBytes: number): boolean {
-    const first = ramOffset >>> PAGE_BITS;
+    const first = pageIndex(ramOffset);
     const end = first + pagesTouched(ramOffset, sizeBytes);
     const copy = this.#states.indexOf(COPIED, first);
     return copy >= 0 && copy < end;
@@ -57,16 +57,13 @@ export class PageCapture {
   /** Bytes of a wanted page as of the instant; copy them before the guest runs on. */
   peek(ramOffset: number): Uint8Array {
     const { ramList } = this.#memory;
-    const { bytes } = ramList;
     ramList.ensure(ramOffset, PAGE_SIZE);
-    return (
-      this.#copies.get(ramOffset >>> PAGE_BITS) ?? bytes.subarray(ramOffset, ramOffset + PAGE_SIZE)
-    );
+    return this.#copies.get(pageIndex(ramOffset)) ?? ramList.bytesAt(ramOffset, PAGE_SIZE);
   }
 
   /** The pages of the range were given out: they are not wanted any more. */
   release(ramOffset: number, sizeBytes: number): void {
-    const first = ramOffset >>> PAGE_BITS;
+    const first = pageIndex(ramOffset);
     const end = first + pagesTouched(ramOffset, sizeBytes);
     if (this.#copies.size > 0) for (let page = first; page < end; page++) this.#copies.delete(page);
     this.#states.fill(GIVEN, first, end);
@@ -79,13 +76,13 @@ export class PageCapture {
   }
 
   #copy(ramOffset: number, sizeBytes: number): void {
-    const first = ramOffset >>> PAGE_BITS;
+    const first = pageIndex(ramOffset);
     const end = first + pagesTouched(ramOffset, sizeBytes);
     for (let page = first; page < end; page++) {
       if (this.#states[page] !== WAITING) continue;
       const start = page * PAGE_SIZE;
       this.#memory.ramList.ensure(start, PAGE_SIZE);
-      this.#copies.set(page, this.#memory.ramList.bytes.slice(start, start + PAGE_SIZE));
+      this.#copies.set(page, this.#memory.ramList.bytesAt(start, PAGE_SIZE).slice());
       this.#states[page] = COPIED;
       this.#copiedCount++;
     }

@@ -139,6 +139,8 @@ export const PROCESSOR_EXCUSED: Readonly<Record<string, string>> = {
   EIP_BIAS: 'is where decoded code lies in this process',
   PAGE_EIP: 'is where decoded code lies in this process',
   PAGE_RECORDS: 'is where decoded code lies in this process',
+  LARGE_PAGES_FIRST: 'belongs to the TLB, which is empty after a load',
+  LARGE_PAGES_LAST: 'belongs to the TLB, which is empty after a load',
   SCRATCH: 'lives within one instruction',
   SIMD_RAISED: 'is 0 between instructions',
   SIMD_FAULT: 'is 0 between instructions',

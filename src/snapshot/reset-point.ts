@@ -3,9 +3,10 @@
 // first write, and a return copies back only what changed since the last one. Under an accelerator
 // that does not announce writes all RAM is copied at once, and dirty bits say what changed.
 
-import { PAGE_BITS, PAGE_SIZE, pagesTouched } from '../base/pages.ts';
+import { PAGE_SIZE, pageIndex, pagesTouched } from '../base/pages.ts';
 import type { Machine } from '../machine/machine.ts';
 import { DIRTY_RESET } from '../memory/dirty-memory.ts';
+import type { RAMBlock } from '../memory/ram-block.ts';
 import {
   applySections,
   type CheckedSections,
@@ -22,8 +23,8 @@ export class ResetPoint {
   /** 1 for each page of the RAM offset space that changed since the last return. */
   readonly #isChanged: Uint8Array;
   #changed: number[] = [];
-  /** All RAM as it was at the instant, where the guest's writes are not announced. */
-  #copy: Uint8Array | undefined;
+  /** Every block as it was at the instant, where the guest's writes are not announced. */
+  #copy: Map<RAMBlock, Uint8Array> | undefined;
   #isOpen = true;
   readonly #onWrite = (ramOffset: number, sizeBytes: number): void =>
     this.#keep(ramOffset, sizeBytes);
@@ -38,7 +39,7 @@ export class ResetPoint {
     if (machine.vcpu.interceptsWrites) guest.ramWrites.addBeforeListener(this.#onWrite);
     else {
       guest.ramList.ensure(0, guest.ramList.capacityBytes);
-      this.#copy = guest.ramList.bytes.slice();
+      this.#copy = new Map(guest.ramList.blocks.map((block) => [block, block.bytes.slice()]));
     }
   }
 
@@ -76,7 +77,7 @@ export class ResetPoint {
     for (const page of this.#changedPages()) {
       const start = page * PAGE_SIZE;
       ramWrites.before(start, PAGE_SIZE);
-      ramList.bytes.set(this.#original(page), start);
+      ramList.bytesAt(start, PAGE_SIZE).set(this.#original(page));
       ramWrites.note(start, PAGE_SIZE);
       dirty.clear(start, PAGE_SIZE, DIRTY_RESET);
       this.#isChanged[page] = 0;
@@ -104,12 +105,14 @@ export class ResetPoint {
   }
 
   #original(page: number): Uint8Array {
-    const start = page * PAGE_SIZE;
-    return this.#copy?.subarray(start, start + PAGE_SIZE) ?? this.#originals.get(page)!;
+    if (this.#copy === undefined) return this.#originals.get(page)!;
+    const block = this.machine.memory.guest.ramList.blockAt(page * PAGE_SIZE)!;
+    const start = page * PAGE_SIZE - block.ramOffset;
+    return this.#copy.get(block)!.subarray(start, start + PAGE_SIZE);
   }
 
   #keep(ramOffset: number, sizeBytes: number): void {
-    const first = ramOffset >>> PAGE_BITS;
+    const first = pageIndex(ramOffset);
     const end = first + pagesTouched(ramOffset, sizeBytes);
     for (let page = first; page < end; page++) {
       if (this.#isChanged[page] !== 0) continue;
@@ -119,8 +122,7 @@ export class ResetPoint {
       const start = page * PAGE_SIZE;
       const { ramList } = this.machine.memory.guest;
       ramList.ensure(start, PAGE_SIZE);
-      const { bytes } = ramList;
-      this.#originals.set(page, bytes.slice(start, start + PAGE_SIZE));
+      this.#originals.set(page, ramList.bytesAt(start, PAGE_SIZE).slice());
     }
   }
 }

@@ -3,26 +3,22 @@
 
 import { assert } from '../base/errors.ts';
 import { PAGE_SIZE } from '../base/pages.ts';
-import { type Compression, type Digest, digestOf, type SnapshotPlatform } from './digest.ts';
-import {
-  BLOB_PAGES_MAX,
-  BLOCKS_MAX,
-  CONFIG_BYTES_MAX,
-  LAYERS_MAX,
-  RAM_BYTES_MAX,
-} from './limits.ts';
+import { chooseBlobs } from './blob-choice.ts';
+import { checkBlocks, checkParentBlocks } from './block-check.ts';
+import type { Compression, Digest, SnapshotPlatform } from './digest.ts';
+import { LayerWriter } from './layer-writer.ts';
+import { BLOB_PAGES_MAX, CONFIG_BYTES_MAX, LAYERS_MAX } from './limits.ts';
 import {
   CONFIG_TYPE,
   type Descriptor,
   encodeJSONText,
   encodeManifest,
   type LayerDescriptor,
-  layerDescriptor,
   PAGE_INDEX_TYPE,
   PAGES_TYPE,
   STATE_TYPE,
 } from './manifest.ts';
-import { encodePageIndex, type IndexedBlob, type IndexedBlock, sameBlocks } from './page-index.ts';
+import { encodePageIndex, type IndexedBlob, type IndexedBlock } from './page-index.ts';
 import { PageMap } from './page-map.ts';
 import { encodeSections, type StateSection } from './sections.ts';
 import { SnapshotError } from './snapshot-error.ts';
@@ -33,6 +29,7 @@ import {
   type SnapshotStore,
   type SnapshotStoreWriter,
 } from './store.ts';
+import { isZeros } from './zero-pages.ts';
 
 /** How a snapshot is made. */
 export interface SnapshotBuilderOptions {
@@ -43,16 +40,16 @@ export interface SnapshotBuilderOptions {
   /** How new blobs are compressed; not at all by default. */
   readonly compression?: Compression;
   readonly signal?: CancelSignal;
-  /** Bytes of RAM looked at so far, of all; called after each blob. */
+  /** How far it is: called after each blob, and at the end. */
   readonly onProgress?: (progress: SnapshotProgress) => void;
 }
 
 /** How far a save is. */
 export interface SnapshotProgress {
-  /** Pages given, bytes. */
-  readonly givenBytes: number;
-  /** All RAM, bytes. */
-  readonly ramBytes: number;
+  /** RAM looked at so far, bytes; never less than before. */
+  readonly doneBytes: number;
+  /** RAM to be looked at, bytes: all, or what changed. At the end, `doneBytes` is as much. */
+  readonly totalBytes: number;
   /** New bytes in the store. */
   readonly writtenBytes: number;
 }
@@ -60,7 +57,7 @@ export interface SnapshotProgress {
 /** What a commit made. */
 export interface SnapshotSaved {
   readonly manifest: Descriptor;
-  /** New bytes in the store, everything included. */
+  /** New bytes in the store, but for the manifest. */
   readonly writtenBytes: number;
   /** Pages in new blobs; zeros and the parent's are not among them. */
   readonly writtenPages: number;
@@ -68,17 +65,6 @@ export interface SnapshotSaved {
 
 /** Blobs that may be on their way to the store at once. */
 const IN_FLIGHT_MAX = 4;
-/**
- * A compressed blob must be smaller than this part of the plain one, or it is not worth undoing.
- */
-const COMPRESSED_PART_MAX = 15 / 16;
-/**
- * Pages in blobs that no snapshot of this chain needs any more, as a part of those that it does.
- */
-const DEAD_PART_MAX = 1 / 4;
-/** Blobs may be so many times as many as would do, and some, before small ones are joined. */
-const BLOB_COUNT_FACTOR = 2;
-const BLOB_COUNT_SPARE = 64;
 
 /** A blob being filled. */
 interface OpenPack {
@@ -96,6 +82,7 @@ interface PackedBlob extends IndexedBlob {
  */
 export class SnapshotBuilder {
   readonly #writer: SnapshotStoreWriter;
+  readonly #layers: LayerWriter;
   readonly #platform: SnapshotPlatform;
   readonly #options: SnapshotBuilderOptions;
   readonly #map: PageMap;
@@ -105,7 +92,8 @@ export class SnapshotBuilder {
   /** Single pages, in the order in which they came. */
   #loose: OpenPack | undefined;
   #givenPages = 0;
-  #writtenBytes = 0;
+  /** How many pages will be given. */
+  #totalPages: number;
   #writtenPages = 0;
   #failure: unknown;
   #isDone = false;
@@ -116,9 +104,11 @@ export class SnapshotBuilder {
     options: SnapshotBuilderOptions,
   ) {
     this.#writer = writer;
+    this.#layers = new LayerWriter(writer, platform, options);
     this.#platform = platform;
     this.#options = options;
     this.#map = new PageMap(options.blocks);
+    this.#totalPages = options.blocks.reduce((sum, block) => sum + block.sizeBytes / PAGE_SIZE, 0);
   }
 
   /**
@@ -132,8 +122,14 @@ export class SnapshotBuilder {
     options: SnapshotBuilderOptions,
   ): Promise<SnapshotBuilder> {
     checkBlocks(options.blocks);
-    if (options.parent !== undefined) compareBlocks(options.parent, options.blocks);
+    if (options.parent !== undefined)
+      checkParentBlocks(options.parent.name, options.parent.pageIndex.blocks, options.blocks);
     return new SnapshotBuilder(await store.openWriter(), platform, options);
+  }
+
+  /** Says how many pages will be given, for `onProgress`: all of RAM if nobody says. */
+  expect(pageCount: number): void {
+    this.#totalPages = pageCount;
   }
 
   /**
@@ -155,6 +151,7 @@ export class SnapshotBuilder {
         if (isZeros(one)) this.#map.setZeros(blockIndex, page);
         else pack = addPage(pack ?? openPack(stop - page), blockIndex, page, one);
       }
+      if (pack === undefined) this.#report();
       await this.#send(pack);
     }
   }
@@ -239,9 +236,9 @@ export class SnapshotBuilder {
           `${layers.length + 2}`,
       );
     const index = encodePageIndex({ blocks: this.#map.blocks, blobs, runs });
-    const configLayer = await this.#putLayer(CONFIG_TYPE, configBytes, false);
-    const stateLayer = await this.#putLayer(STATE_TYPE, state);
-    const indexLayer = await this.#putLayer(PAGE_INDEX_TYPE, index);
+    const configLayer = await this.#layers.put(CONFIG_TYPE, configBytes, false);
+    const stateLayer = await this.#layers.put(STATE_TYPE, state);
+    const indexLayer = await this.#layers.put(PAGE_INDEX_TYPE, index);
     signal?.throwIfAborted();
     const bytes = encodeManifest({
       config: configLayer,
@@ -253,10 +250,11 @@ export class SnapshotBuilder {
       ...(parent === undefined ? {} : { parent: parent.digest }),
     });
     const manifest = await this.#writer.putManifest(tag, bytes);
-    this.#writtenBytes += bytes.length;
+    this.#givenPages = this.#totalPages;
+    this.#report();
     return {
       manifest,
-      writtenBytes: this.#writtenBytes,
+      writtenBytes: this.#layers.writtenBytes,
       writtenPages: this.#writtenPages,
     };
   }
@@ -355,15 +353,20 @@ export class SnapshotBuilder {
 
   async #store({ bytes, pages }: OpenPack): Promise<void> {
     const raw = bytes.subarray(0, pages.length * PAGE_SIZE);
-    const layer = await this.#putLayer(PAGES_TYPE, raw);
+    const layer = await this.#layers.put(PAGES_TYPE, raw);
     const blob = this.#addBlob({ digest: layer.digest, pageCount: pages.length, layer });
     for (const [blobPage, { blockIndex, page }] of pages.entries())
       this.#map.set(blockIndex, page, blob, blobPage);
     this.#writtenPages += pages.length;
+    this.#report();
+  }
+
+  #report(): void {
     this.#options.onProgress?.({
-      givenBytes: this.#givenPages * PAGE_SIZE,
-      ramBytes: this.#options.blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-      writtenBytes: this.#writtenBytes,
+      // A page may be given again.
+      doneBytes: Math.min(this.#givenPages, this.#totalPages) * PAGE_SIZE,
+      totalBytes: this.#totalPages * PAGE_SIZE,
+      writtenBytes: this.#layers.writtenBytes,
     });
   }
 
@@ -373,30 +376,6 @@ export class SnapshotBuilder {
     const index = this.#blobs.push(blob) - 1;
     this.#indexByDigest.set(blob.digest, index);
     return index;
-  }
-
-  async #putLayer(type: string, raw: Uint8Array, mayCompress = true): Promise<LayerDescriptor> {
-    const { compression, signal } = this.#options;
-    signal?.throwIfAborted();
-    let stored = raw;
-    let suffix: string | undefined;
-    if (compression !== undefined && mayCompress) {
-      const smaller = await compression.compress(raw);
-      if (smaller.length < raw.length * COMPRESSED_PART_MAX) {
-        stored = smaller;
-        suffix = compression.suffix;
-      }
-    }
-    const digest = await digestOf(this.#platform, stored);
-    const layer = layerDescriptor(type, {
-      digest,
-      size: stored.length,
-      rawSize: raw.length,
-      compression: suffix,
-    });
-    await this.#writer.putBlob(layer, stored, { ...this.#cancel(), isHashed: true });
-    this.#writtenBytes += stored.length;
-    return layer;
   }
 
   async #flush(): Promise<void> {
@@ -444,36 +423,6 @@ export class SnapshotBuilder {
   }
 }
 
-/** Blobs whose pages should be written anew: the worst first, until the rest is good enough. */
-function chooseBlobs(blobs: readonly PackedBlob[], live: Uint32Array): number[] {
-  let livePages = 0;
-  let deadPages = 0;
-  const used: number[] = [];
-  for (const [index, { pageCount }] of blobs.entries()) {
-    const liveHere = live[index]!;
-    if (liveHere === 0) continue;
-    used.push(index);
-    livePages += liveHere;
-    // A blob that serves equal windows has more live pages than pages.
-    deadPages += Math.max(0, pageCount - liveHere);
-  }
-  const chosen: number[] = [];
-  const deadPart = (index: number): number => 1 - live[index]! / blobs[index]!.pageCount;
-  const worst = [...used].sort((a, b) => deadPart(b) - deadPart(a));
-  for (const index of worst) {
-    if (deadPages <= livePages * DEAD_PART_MAX || deadPart(index) <= 0) break;
-    deadPages -= blobs[index]!.pageCount - live[index]!;
-    chosen.push(index);
-  }
-  const countMax = BLOB_COUNT_FACTOR * Math.ceil(livePages / BLOB_PAGES_MAX) + BLOB_COUNT_SPARE;
-  if (used.length - chosen.length > countMax) {
-    const isChosen = new Set(chosen);
-    const small = used.filter((index) => !isChosen.has(index) && live[index]! < BLOB_PAGES_MAX / 2);
-    chosen.push(...small);
-  }
-  return chosen;
-}
-
 function openPack(pageCount: number): OpenPack {
   return { bytes: new Uint8Array(pageCount * PAGE_SIZE), pages: [] };
 }
@@ -482,46 +431,4 @@ function addPage(pack: OpenPack, blockIndex: number, page: number, bytes: Uint8A
   pack.bytes.set(bytes, pack.pages.length * PAGE_SIZE);
   pack.pages.push({ blockIndex, page });
   return pack;
-}
-
-/** Whether a page holds nothing but zeros. */
-export function isZeros(page: Uint8Array): boolean {
-  if (page.byteOffset % 4 !== 0 || page.length % 4 !== 0) return page.every((byte) => byte === 0);
-  const words = new Int32Array(page.buffer, page.byteOffset, page.length >> 2);
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
-  return true;
-}
-
-function checkBlocks(blocks: readonly IndexedBlock[]): void {
-  const ids = new Set<string>();
-  let totalBytes = 0;
-  for (const { id, sizeBytes } of blocks) {
-    if (ids.has(id))
-      throw new RangeError(`Cannot save RAM block "${id}" as ids must be unique: two have it`);
-    ids.add(id);
-    totalBytes += sizeBytes;
-    if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % PAGE_SIZE !== 0)
-      throw new RangeError(
-        `Cannot save RAM block "${id}" as it must be whole pages: ${sizeBytes} bytes`,
-      );
-  }
-  if (blocks.length > BLOCKS_MAX || totalBytes > RAM_BYTES_MAX)
-    throw new RangeError(
-      `Cannot save RAM as it must be at most ${BLOCKS_MAX} blocks and ${RAM_BYTES_MAX} bytes: ` +
-        `${blocks.length} blocks, ${totalBytes} bytes`,
-    );
-}
-
-/** An incremental snapshot has its parent's blocks, in their order. */
-function compareBlocks(parent: SnapshotReader, blocks: readonly IndexedBlock[]): void {
-  const theirs = parent.pageIndex.blocks;
-  const describe = (list: readonly IndexedBlock[]): string =>
-    list.map(({ id, sizeBytes }) => `"${id}" of ${sizeBytes} bytes`).join(', ');
-  if (!sameBlocks(theirs, blocks))
-    throw new SnapshotError(
-      'MISMATCH',
-      `Cannot build upon snapshot "${parent.name}" as it must have the machine's RAM blocks: ` +
-        `it has ${describe(theirs)}, the machine has ${describe(blocks)}`,
-      { subject: parent.name },
-    );
 }

@@ -21,14 +21,17 @@ import { type CancelOptions, missingBlob, type SnapshotStore } from './store.ts'
 export interface PagesRead {
   readonly blockId: string;
   readonly firstPage: number;
-  /** Whole pages; valid until the next step of the iteration. */
+  /** Whole pages, the caller's to keep. */
   readonly bytes: Uint8Array;
 }
 
 /** Where a page is: a blob and the page in it, or nowhere, as it is zeros. */
 export type PagePlace = { readonly blobIndex: number; readonly blobPage: number } | 'zeros';
 
-/** How many blobs are read ahead of the one in use. */
+/** Gives the bytes of pages of a block, for them to be written. */
+export type PageTarget = (blockIndex: number, firstPage: number, pageCount: number) => Uint8Array;
+
+/** How many blobs are read ahead of the one in use, or at once. */
 const AHEAD_COUNT = 4;
 
 /**
@@ -168,6 +171,53 @@ export class SnapshotReader {
           bytes: content.subarray(start, start + run.pageCount * PAGE_SIZE),
         };
       }
+    }
+  }
+
+  /**
+   * Reads blobs to where their pages belong, several at once, and without a copy where that can be.
+   * If it fails, what was there is lost; nothing is written any more when it returns.
+   * @param onBlob called after each blob
+   * @throws {SnapshotError} why the first of those that failed cannot be read
+   */
+  async readInto(
+    target: PageTarget,
+    blobIndexes: Iterable<number>,
+    options: CancelOptions = {},
+    onBlob: (blobIndex: number) => void = () => {},
+  ): Promise<void> {
+    const queue = blobIndexes[Symbol.iterator]();
+    const failures: unknown[] = [];
+    const work = async (): Promise<void> => {
+      try {
+        for (let next = queue.next(); next.done !== true; next = queue.next()) {
+          if (failures.length > 0) return;
+          await this.#readOneInto(target, next.value, options);
+          onBlob(next.value);
+        }
+      } catch (error) {
+        failures.push(error);
+      }
+    };
+    await Promise.all(Array.from({ length: AHEAD_COUNT }, work));
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #readOneInto(target: PageTarget, blobIndex: number, options: CancelOptions): Promise<void> {
+    const layer = this.manifest.pages[blobIndex]!;
+    const runs = this.runsOfBlob(blobIndex);
+    const [first] = runs;
+    const isWhole = runs.length === 1 && first!.pageCount * PAGE_SIZE === layer.size;
+    if (isWhole && layer.compression === undefined && this.#store.getBlobInto !== undefined) {
+      const bytes = target(first!.blockIndex, first!.firstPage, first!.pageCount);
+      return this.#store.getBlobInto(layer, bytes, options);
+    }
+    const content = await this.readBlob(blobIndex, options);
+    for (const { blockIndex, firstPage, pageCount, blobPage } of runs) {
+      const start = blobPage * PAGE_SIZE;
+      target(blockIndex, firstPage, pageCount).set(
+        content.subarray(start, start + pageCount * PAGE_SIZE),
+      );
     }
   }
 }

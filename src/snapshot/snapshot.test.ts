@@ -78,8 +78,9 @@ test('two saves of the same memory share every blob of pages', async () => {
   const ram = testRAM({ ram: [1, 2, 3, 0, 5] });
   await saveFull(store, PLATFORM, 'a', ram);
   const count = store.blobs.size;
-  await saveFull(store, PLATFORM, 'b', ram);
+  const second = await saveFull(store, PLATFORM, 'b', ram);
   expect(store.blobs.size).toBe(count + 1); // The manifest: it has a time and a tag.
+  expect(second.writtenBytes).toBe(0);
 });
 
 test('windows with the same content are one blob', async () => {

@@ -46,7 +46,8 @@ export interface GCReport {
  */
 export interface SnapshotStoreWriter {
   /**
-   * Keeps a blob; one that is there already is not written again.
+   * Keeps a blob. One that is there already is not written again, unless its bytes are others.
+   * @returns whether it was written
    * @throws {SnapshotError} `CORRUPT` if the content is not what `key` says; nothing is kept then.
    *   `IO` if the host refuses
    */
@@ -54,7 +55,7 @@ export interface SnapshotStoreWriter {
     key: BlobKey,
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options?: PutOptions,
-  ): Promise<void>;
+  ): Promise<boolean>;
   /**
    * Keeps a manifest and lets `tag` name it, in one step: before it, the tag names what it named;
    * after it, everything the manifest names is on stable storage.
@@ -74,7 +75,13 @@ export interface SnapshotStoreWriter {
 
 /** A store of snapshots. Every byte that it returns has been compared with its digest. */
 export interface SnapshotStore {
-  /** Whether a blob is there, with the size that `key` states. It is not read. */
+  /**
+   * Whether a blob is there and its bytes are what `key` says. They are compared once in the life of
+   * the store's object.
+   * @throws {SnapshotError} `IO`
+   */
+  isWhole(key: BlobKey): Promise<boolean>;
+  /** Whether a blob is there, with the size that `key` states. It is not read: see `isWhole`. */
   has(key: BlobKey): Promise<boolean>;
   /** The first of `keys` that is not there, or undefined; quicker than asking for each. */
   firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined>;
@@ -88,6 +95,12 @@ export interface SnapshotStore {
    * @throws as `getBlob`
    */
   getBlobSync?(key: BlobKey): Uint8Array;
+  /**
+   * Reads a blob into `target`, which has its size, and verifies it there: for one who has no use
+   * for a copy of his own. If it fails, what `target` held is lost, and nothing writes it any more.
+   * @throws as `getBlob`
+   */
+  getBlobInto?(key: BlobKey, target: Uint8Array, options?: CancelOptions): Promise<void>;
   /**
    * A blob from byte `offset` on, in pieces. Only the whole has a digest, so pieces are not
    * verified: for a receiver that verifies, such as a registry.

@@ -32,13 +32,21 @@ export interface FunctionReference {
 /** A local variable: a value that can be read any number of times, and set. */
 export class Local extends Value {
   readonly index: number;
+  /** Set once, where it was made: it needs no copy to be used again. */
+  readonly isPinned: boolean;
 
-  constructor(type: ValueType, index: number) {
-    super(type, (code) => {
-      code.u8(0x20);
-      code.u32(index);
-    });
+  constructor(type: ValueType, index: number, pinnedBits?: number) {
+    super(
+      type,
+      (code) => {
+        code.u8(0x20);
+        code.u32(index);
+      },
+      undefined,
+      pinnedBits,
+    );
     this.index = index;
+    this.isPinned = pinnedBits !== undefined;
   }
 }
 
@@ -56,8 +64,9 @@ export class FunctionBuilder {
   readonly #code = new ByteWriter();
   readonly #locals: ValueType[] = [];
   /** Locals that are free to be used again, and those that go back to them; see `recycling`. */
-  readonly #free = new Map<ValueType, Local[]>();
+  readonly #freeIndexes = new Map<ValueType, number[]>();
   #taken: Local[] | undefined;
+  readonly #kept = new Set<Local>();
   #depth = 0;
   /** Numbers of the scopes that are open: 0 is the function, then one for each block or branch. */
   readonly #scopes = [0];
@@ -70,6 +79,11 @@ export class FunctionBuilder {
   /** The innermost scope: what is pinned here has its value wherever this scope is still open. */
   get scope(): number {
     return this.#scopes.at(-1)!;
+  }
+
+  /** How many blocks, loops and branches are open: what runs surely runs at its block's depth. */
+  get depth(): number {
+    return this.#depth;
   }
 
   /** Whether statements now stand within `scope`, so that what was pinned there surely ran. */
@@ -94,22 +108,39 @@ export class FunctionBuilder {
    * locals are dear: V8's baseline compiler clears each of them at each call.
    */
   recycling(body: () => void): void {
-    const taken: Local[] = [];
-    this.#taken = taken;
+    this.#taken = [];
     body();
+    for (const local of this.#taken) this.#free(local);
     this.#taken = undefined;
-    for (const local of taken) {
-      const free = this.#free.get(local.type);
-      if (free) free.push(local);
-      else this.#free.set(local.type, [local]);
-    }
   }
 
-  /** A variable for a value that is set before it is read. */
-  #temporary(type: ValueType): Local {
-    if (!this.#taken) return this.local(type);
-    const local = this.#free.get(type)?.pop() ?? this.local(type);
-    this.#taken.push(local);
+  /** Excepts a value from recycling until it is released. */
+  keep(value: Value): void {
+    if (!this.#taken || !(value instanceof Local)) return;
+    const at = this.#taken.indexOf(value);
+    if (at < 0) return;
+    this.#taken.splice(at, 1);
+    this.#kept.add(value);
+  }
+
+  /** What was kept is recycled like others of now. */
+  release(value: Value): void {
+    if (!(value instanceof Local) || !this.#kept.delete(value)) return;
+    if (this.#taken) this.#taken.push(value);
+    else this.#free(value);
+  }
+
+  #free({ type, index }: Local): void {
+    const indexes = this.#freeIndexes.get(type);
+    if (indexes) indexes.push(index);
+    else this.#freeIndexes.set(type, [index]);
+  }
+
+  /** A variable for a value that is set once, before it is read. */
+  #temporary(type: ValueType, bits = -1): Local {
+    const index = (this.#taken && this.#freeIndexes.get(type)?.pop()) ?? this.local(type).index;
+    const local = new Local(type, index, bits);
+    this.#taken?.push(local);
     return local;
   }
 
@@ -123,7 +154,8 @@ export class FunctionBuilder {
   /** Evaluates `value` now and keeps it; constants and locals that never change need no copy. */
   let(value: Value): Value {
     if (value.constant !== undefined) return value;
-    const variable = this.#temporary(value.type);
+    if (value instanceof Local && value.isPinned) return value;
+    const variable = this.#temporary(value.type, value.bits);
     this.set(variable, value);
     return variable;
   }
@@ -161,6 +193,10 @@ export class FunctionBuilder {
 
   if(condition: Value, then: () => void, otherwise?: () => void): void {
     this.#expect(condition, 'i32', 'branch');
+    if (condition.constant !== undefined) {
+      this.#within(condition.constant ? then : (otherwise ?? (() => {})));
+      return;
+    }
     condition.write(this.#code);
     this.#code.u8(0x04);
     this.#code.u8(BLOCK_EMPTY);
@@ -175,12 +211,19 @@ export class FunctionBuilder {
 
   /** A value that two branches compute; only the one taken is evaluated. */
   ifValue(condition: Value, then: () => Value, otherwise: () => Value): Value {
+    if (condition.constant !== undefined) {
+      let chosen: Value | undefined;
+      this.#within(() => {
+        chosen = this.let(condition.constant ? then() : otherwise());
+      });
+      return chosen!;
+    }
     let result: Local | undefined;
     this.if(
       condition,
       () => {
         const value = then();
-        result = this.#temporary(value.type);
+        result = this.#temporary(value.type, -1);
         this.set(result, value);
       },
       () => this.set(result!, otherwise()),
@@ -243,7 +286,7 @@ export class FunctionBuilder {
     this.#code.u32(target.index);
     const type = target.signature.results[0];
     if (!type) return NOTHING;
-    const result = this.#temporary(type);
+    const result = this.#temporary(type, -1);
     this.#code.u8(0x21);
     this.#code.u32(result.index);
     return result;

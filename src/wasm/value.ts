@@ -36,16 +36,20 @@ export class Value {
   readonly type: ValueType;
   /** The number, if this is a constant. */
   readonly constant: number | bigint | undefined;
+  /** An i32's bits that may be set: masks that keep all of them cost nothing. */
+  readonly bits: number;
   readonly #write: (code: ByteWriter) => void;
 
   constructor(
     type: ValueType,
     write: (code: ByteWriter) => void,
     constant?: number | bigint | undefined,
+    bits = -1,
   ) {
     this.type = type;
     this.#write = write;
     this.constant = constant;
+    this.bits = type === 'i32' && constant !== undefined ? Number(constant) : bits;
   }
 
   /** Appends the operations that leave this value on the stack. */
@@ -76,13 +80,19 @@ export class Value {
     return this.#binary('rem_u', other);
   }
   and(other: Operand): Value {
-    return this.#binary('and', other);
+    const mask = constantBits(this.type, other);
+    if (mask === undefined) return this.#binary('and', other);
+    if ((this.bits & ~mask) === 0) return this;
+    if ((this.bits & mask) === 0) return i32(0);
+    return this.#binary('and', other).#withBits(this.bits & mask);
   }
   or(other: Operand): Value {
-    return isZero(other) ? this : this.#binary('or', other);
+    if (isZero(other)) return this;
+    return this.#binary('or', other).#withBits(this.bits | bitsOf(other));
   }
   xor(other: Operand): Value {
-    return isZero(other) ? this : this.#binary('xor', other);
+    if (isZero(other)) return this;
+    return this.#binary('xor', other).#withBits(this.bits | bitsOf(other));
   }
   /** All bits inverted. */
   not(): Value {
@@ -93,13 +103,19 @@ export class Value {
   }
   /** Shift counts are taken modulo the width, as WebAssembly does. */
   shl(other: Operand): Value {
-    return isZero(other) ? this : this.#binary('shl', other);
+    if (isZero(other)) return this;
+    const count = constantBits(this.type, other);
+    const value = this.#binary('shl', other);
+    return count === undefined ? value : value.#withBits(this.bits << count);
   }
   shrS(other: Operand): Value {
     return isZero(other) ? this : this.#binary('shr_s', other);
   }
   shrU(other: Operand): Value {
-    return isZero(other) ? this : this.#binary('shr_u', other);
+    if (isZero(other)) return this;
+    const count = constantBits(this.type, other);
+    const value = this.#binary('shr_u', other);
+    return count === undefined ? value : value.#withBits(this.bits >>> count);
   }
   rotl(other: Operand): Value {
     return this.#binary('rotl', other);
@@ -119,6 +135,7 @@ export class Value {
 
   // Comparisons: i32, 0 or 1.
   eqz(): Value {
+    if (this.type === 'i32' && this.constant !== undefined) return i32(this.constant === 0 ? 1 : 0);
     return op(`${this.type}.eqz`, this);
   }
   eq(other: Operand): Value {
@@ -167,15 +184,65 @@ export class Value {
   }
   /** The low byte, sign-extended within the type; likewise 16 and 32 bits. */
   extend8S(): Value {
+    if (this.type === 'i32' && this.constant !== undefined) {
+      return i32((Number(this.constant) << 24) >> 24);
+    }
     return op(`${this.type}.extend8_s`, this);
   }
   extend16S(): Value {
+    if (this.type === 'i32' && this.constant !== undefined) {
+      return i32((Number(this.constant) << 16) >> 16);
+    }
     return op(`${this.type}.extend16_s`, this);
   }
 
   #binary(name: string, other: Operand): Value {
-    return op(`${this.type}.${name}`, this, toValue(this.type, other));
+    const right = toValue(this.type, other);
+    const folded =
+      this.type === 'i32' && right.type === 'i32' ? fold(name, this, right) : undefined;
+    return folded ?? op(`${this.type}.${name}`, this, right);
   }
+
+  #withBits(bits: number): Value {
+    if (this.type !== 'i32' || this.constant !== undefined || bits === -1) return this;
+    return new Value('i32', this.#write, undefined, bits);
+  }
+}
+
+/** The constant that an i32 operation gives for two constants; undefined where it is not known. */
+function fold(name: string, left: Value, right: Value): Value | undefined {
+  if (left.constant === undefined || right.constant === undefined) return undefined;
+  const compute = FOLDED.get(name);
+  return compute && i32(compute(Number(left.constant), Number(right.constant)));
+}
+
+const FOLDED: ReadonlyMap<string, (a: number, b: number) => number> = new Map([
+  ['add', (a, b) => a + b],
+  ['sub', (a, b) => a - b],
+  ['mul', (a, b) => Math.imul(a, b)],
+  ['and', (a, b) => a & b],
+  ['or', (a, b) => a | b],
+  ['xor', (a, b) => a ^ b],
+  ['shl', (a, b) => a << b],
+  ['shr_s', (a, b) => a >> b],
+  ['shr_u', (a, b) => a >>> b],
+  ['eq', (a, b) => Number(a === b)],
+  ['ne', (a, b) => Number(a !== b)],
+  ['lt_s', (a, b) => Number(a < b)],
+  ['lt_u', (a, b) => Number(a >>> 0 < b >>> 0)],
+  ['gt_u', (a, b) => Number(a >>> 0 > b >>> 0)],
+  ['le_s', (a, b) => Number(a <= b)],
+  ['le_u', (a, b) => Number(a >>> 0 <= b >>> 0)],
+]);
+
+/** Bits of an i32 constant; undefined for every other operand. */
+function constantBits(type: ValueType, other: Operand): number | undefined {
+  const constant = other instanceof Value ? other.constant : other;
+  return type === 'i32' && constant !== undefined ? Number(constant) | 0 : undefined;
+}
+
+function bitsOf(other: Operand): number {
+  return other instanceof Value ? other.bits : Number(other);
 }
 
 function isZero(other: Operand): boolean {
@@ -268,12 +335,19 @@ function make(row: Operation, args: readonly Value[], lanes: readonly number[]):
       );
     }
   });
-  return new Value(row.result, (code) => {
-    for (const arg of args) arg.write(code);
-    writeOpcode(code, row.code);
-    for (const lane of lanes) code.u8(lane);
-  });
+  return new Value(
+    row.result,
+    (code) => {
+      for (const arg of args) arg.write(code);
+      writeOpcode(code, row.code);
+      for (const lane of lanes) code.u8(lane);
+    },
+    undefined,
+    COMPARISON.test(row.name) ? 1 : -1,
+  );
 }
+
+const COMPARISON = /\.(eqz?|ne|[lg][te](_[su])?)$/;
 
 /**
  * A load of linear memory at `address + offset`. It is evaluated where the value is used: pin it
@@ -282,12 +356,17 @@ function make(row: Operation, args: readonly Value[], lanes: readonly number[]):
 export function load(name: LoadName, address: Value, offset = 0): Value {
   if (address.type !== 'i32') throw new TypeError(`Cannot load at an address of ${address.type}`);
   const row = LOADS[name];
-  return new Value(row.type, (code) => {
-    address.write(code);
-    writeOpcode(code, row.code);
-    code.u32(0); // Alignment is only a hint, and guest addresses promise none.
-    code.u32(offset);
-  });
+  return new Value(
+    row.type,
+    (code) => {
+      address.write(code);
+      writeOpcode(code, row.code);
+      code.u32(0); // Alignment is only a hint, and guest addresses promise none.
+      code.u32(offset);
+    },
+    undefined,
+    name === 'i32_8u' ? 0xff : name === 'i32_16u' ? 0xffff : -1,
+  );
 }
 
 /** `condition ? a : b` without a branch; both are evaluated. */

@@ -115,7 +115,6 @@ const HAS_ERROR_CODE = new Set([8, 10, 11, 12, 13, 14, 17]);
 /** A runner on a machine of its own. */
 export function createCaseRunner(accelerator: Accelerator): QuireCaseRunner {
   const machine = createBareMachine(accelerator, RAM_BYTES);
-  const { state } = machine.vcpu;
   buildTables(machine);
   const ramView = new DataView(machine.ram.buffer, machine.ram.byteOffset, RAM_BYTES);
   const result = new Uint8Array(RECORD_BYTES);
@@ -136,6 +135,7 @@ export function createCaseRunner(accelerator: Accelerator): QuireCaseRunner {
         const exit = machine.vcpu.run(1);
         if (exit.kind === 'shutdown')
           throw new Error(`Quire shut down: ${exit.reason}\n${exit.report}`);
+        const { state } = machine.vcpu;
         const eip = state.eip;
         if (eip >= SYSTEM_BASE) {
           readFault(state, ramView, resultView, isTrapResult);
@@ -148,6 +148,7 @@ export function createCaseRunner(accelerator: Accelerator): QuireCaseRunner {
           isDone = true;
         }
       }
+      const { state } = machine.vcpu;
       if (!isDone) throw new Error(`Quire did not finish the instruction in ${STEPS_MAX} steps`);
       for (let i = 0; i < 8; i++) {
         if (i !== 4) resultView.setUint32(RESULT_GPR + i * 4, state.reg32(i), true);

@@ -1,11 +1,13 @@
-// The KVM accelerator: the host's kernel runs the processor, out of the machine's own memory.
+// The KVM accelerator: the host's kernel runs the processor, out of RAM that the host maps.
 
 import type { Accelerator, CPUWiring, MachineMemory } from '../../cpu/vcpu.ts';
 import { A20Alias } from './a20-alias.ts';
+import { KVM } from './abi.ts';
 import { guestCPUID } from './guest-cpuid.ts';
 import { KVMHost } from './kvm-host.ts';
 import { KVMVCPU } from './kvm-vcpu.ts';
 import { KVMError } from './kvm-vm.ts';
+import { MappedRAM } from './mapped-ram.ts';
 import { Memslots } from './memslots.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
@@ -17,14 +19,18 @@ import { VirtualMachine } from './virtual-machine.ts';
  */
 export function kvmAccelerator(onProblem: (error: KVMError) => void = () => {}): Accelerator {
   const host = KVMHost.open();
+  const { calls } = host;
+  let isSynchronous: boolean;
   try {
-    guestCPUID(host.calls, host.supportedCPUID());
+    guestCPUID(calls, host.supportedCPUID());
+    isSynchronous = host.checkExtension(KVM.KVM_CAP_SYNC_MMU) > 0;
   } finally {
     host.close();
   }
   return {
     name: 'kvm',
     reservedBytes: 0,
+    createRAM: (capacityBytes) => new MappedRAM(capacityBytes, { calls, isSynchronous }),
     createVCPU: (wiring, memory) => createVCPU(wiring, memory, onProblem),
   };
 }
@@ -67,12 +73,11 @@ function attachSlots(
   const { ramWrites } = wiring.memory;
   if (ramWrites === undefined)
     throw new KVMError('EINVAL', 'Cannot run on KVM as writes of RAM must be tracked');
-  const { ramList, buffer } = memory;
-  const base = BigInt(vm.calls.addressOf(new Uint8Array(buffer)) + ramList.baseOffset);
+  const { ramList } = memory;
   const memslots = new Memslots({
     vm,
     ramWrites,
-    hostAddress: (ramOffset) => base + BigInt(ramOffset),
+    hostAddress: (ramOffset) => BigInt(vm.calls.addressOf(ramList.bytesAt(ramOffset, 1))),
     onProblem,
   });
   wiring.memory.addListener(memslots);

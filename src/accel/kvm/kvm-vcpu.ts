@@ -1,5 +1,5 @@
-// A processor that the host's kernel runs. Between its runs the state area holds its whole state,
-// as with every other engine; interrupt controllers, timers and devices are the machine's.
+// A processor that the host's kernel runs. Its state is brought into the state area when somebody
+// reads `state` after a run; interrupt controllers, timers and devices are the machine's.
 
 import { FLAG_IF } from '../../cpu/flags.ts';
 import { Processor } from '../../cpu/processor.ts';
@@ -46,13 +46,13 @@ export interface KVMVCPUOptions {
 }
 
 export class KVMVCPU implements VCPU {
-  readonly state: CPUState;
   /** The machine's memory as the kernel has it. */
   readonly memslots: Memslots;
   /** The guest writes RAM without anybody's knowing before its dirty log is read. */
   readonly interceptsWrites = false;
   /** The kernel does not count them. */
   readonly instructionCount = 0;
+  readonly #state: CPUState;
   readonly #calls: LinuxCalls;
   readonly #fd: number;
   readonly #wiring: CPUWiring;
@@ -69,8 +69,9 @@ export class KVMVCPU implements VCPU {
   readonly #interrupt: HostBytes;
   /** Ticks of the guest's time-stamp counter in a ms. */
   readonly #tscKHz: number;
-  /** Whether the state area was written and the kernel does not know. */
+  /** Whether the state area was written and the kernel does not know, or the other way round. */
   #isStateNewer = true;
+  #isKernelNewer = false;
   /** Whether the last exit wants an answer that the kernel has not taken yet. */
   #isAccessOpen = false;
   #isStopRequested = false;
@@ -94,8 +95,8 @@ export class KVMVCPU implements VCPU {
     this.memslots = options.memslots;
     this.#setA20 = options.setA20;
     this.#onClose = options.onClose;
-    this.state = new CPUState(memory.buffer);
-    this.#processor = new Processor(this.state, wiring, memory);
+    this.#state = new CPUState(memory.buffer);
+    this.#processor = new Processor(this.#state, wiring, memory);
     vm.enableCapability(
       KVM.KVM_CAP_X86_USER_SPACE_MSR,
       KVM.KVM_MSR_EXIT_REASON_FILTER |
@@ -127,8 +128,15 @@ export class KVMVCPU implements VCPU {
     this.reset();
   }
 
+  /** The state as of now: read this property anew after a run, before you look into it. */
+  get state(): CPUState {
+    this.#fetch();
+    return this.#state;
+  }
+
   /** Whether a non-maskable interrupt waits. */
   get isNMIPending(): boolean {
+    this.#fetch();
     return this.#isNMIRaised || this.#isNMIInKernel;
   }
 
@@ -148,7 +156,10 @@ export class KVMVCPU implements VCPU {
       return this.#runSlice(sliceNs);
     } finally {
       this.#isRunning = false;
-      if (this.#isClosed) this.#release();
+      if (this.#isClosed) {
+        this.#fetch();
+        this.#release();
+      }
     }
   }
 
@@ -161,6 +172,8 @@ export class KVMVCPU implements VCPU {
   }
 
   reset(): void {
+    // Whatever the guest was in the middle of is over before its registers are new.
+    this.#fetch();
     this.#processor.reset();
     this.isNMIPending = false;
     this.synchronize();
@@ -177,14 +190,16 @@ export class KVMVCPU implements VCPU {
 
   synchronize(): void {
     this.#processor.synchronize();
-    this.#setA20(this.state.get32(A20_MASK) === A20_ON);
+    this.#setA20(this.#state.get32(A20_MASK) === A20_ON);
     this.#shutdown = undefined;
     this.#isStateNewer = true;
+    this.#isKernelNewer = false;
   }
 
-  /** Gives the virtual machine back to the kernel; the state area stays as it is. */
+  /** Gives the virtual machine back to the kernel; the state area keeps the last state. */
   close(): void {
     if (this.#isClosed) return;
+    if (!this.#isRunning) this.#fetch();
     this.#isClosed = true;
     if (!this.#isRunning) this.#release();
   }
@@ -204,7 +219,6 @@ export class KVMVCPU implements VCPU {
     const endMs = performance.now() + sliceNs / NS_PER_MS;
     this.#kick.arm(sliceNs);
     const exit = this.#runUntil(endMs);
-    this.#fetch();
     this.#leftMs = performance.now();
     this.#leftTicks = this.#wiring.readTSC();
     return exit ?? BUDGET;
@@ -212,13 +226,18 @@ export class KVMVCPU implements VCPU {
 
   /** Whether the processor runs: it is not halted, or something ends that. */
   #wakes(): boolean {
-    const { state } = this;
-    if (state.get32(HALTED) === 0) return true;
-    const isNMI = this.isNMIPending && state.get32(NMI_BLOCKED) === 0;
-    const isInterrupt = (state.eflags & FLAG_IF) !== 0 && this.#wiring.interrupts.hasInterrupt();
+    if (this.#state.get32(HALTED) === 0) return true;
+    const isInterrupt =
+      this.#run.getUint8(RUN.if_flag) !== 0 && this.#wiring.interrupts.hasInterrupt();
+    const isNMI = (this.#isNMIRaised || this.#isNMIInKernel) && !this.#blocksNMI();
     if (!isNMI && !isInterrupt) return false;
-    state.set32(HALTED, 0);
+    this.#state.set32(HALTED, 0);
     return true;
+  }
+
+  #blocksNMI(): boolean {
+    this.#fetch();
+    return this.#state.get32(NMI_BLOCKED) !== 0;
   }
 
   /** Exit after exit, until the time is up or one of them ends the run. */
@@ -243,6 +262,7 @@ export class KVMVCPU implements VCPU {
     const run = this.#run;
     const tpr = BigInt(this.#wiring.readTPR());
     run.setBigUint64(RUN.cr8, tpr, true);
+    this.#isKernelNewer = true;
     const result = this.#calls.ioctl(this.#fd, KVM.KVM_RUN, 0);
     const error = result < 0 ? this.#calls.errno() : undefined;
     this.#isAccessOpen = false;
@@ -285,17 +305,17 @@ export class KVMVCPU implements VCPU {
     const run = this.#run;
     switch (run.getUint32(RUN.exit_reason, true)) {
       case KVM.KVM_EXIT_IO:
-        this.#isAccessOpen = true;
         accessPort(this.#wiring.ports, run);
+        this.#isAccessOpen = true;
         return undefined;
       case KVM.KVM_EXIT_MMIO:
-        this.#isAccessOpen = true;
         accessMemory(this.#wiring.memory, run);
+        this.#isAccessOpen = true;
         return undefined;
       case KVM.KVM_EXIT_X86_RDMSR:
       case KVM.KVM_EXIT_X86_WRMSR:
-        this.#isAccessOpen = true;
         this.#accessMSR();
+        this.#isAccessOpen = true;
         return undefined;
       case KVM.KVM_EXIT_IRQ_WINDOW_OPEN:
       case KVM.KVM_EXIT_SET_TPR:
@@ -313,12 +333,8 @@ export class KVMVCPU implements VCPU {
   #halt(): RunExit | undefined {
     const isInterrupt =
       this.#run.getUint8(RUN.if_flag) !== 0 && this.#wiring.interrupts.hasInterrupt();
-    if (isInterrupt) return undefined;
-    if (this.#isNMIRaised) {
-      this.#fetch();
-      if (this.state.get32(NMI_BLOCKED) === 0) return undefined;
-    }
-    this.state.set32(HALTED, 1);
+    if (isInterrupt || (this.#isNMIRaised && !this.#blocksNMI())) return undefined;
+    this.#state.set32(HALTED, 1);
     return HALT;
   }
 
@@ -349,12 +365,13 @@ export class KVMVCPU implements VCPU {
 
   /** Brings the state area up to date. */
   #fetch(): void {
-    // Somebody wrote the state area during the run: what the kernel has is of no interest.
-    if (this.#isStateNewer) return;
+    if (!this.#isKernelNewer) return;
     this.#complete();
-    const { state } = this;
+    this.#isKernelNewer = false;
+    const state = this.#state;
     const processor = this.#processor;
-    const { interruptVector, isNMIInjected, isNMIPending } = this.#transfer.fetch(state);
+    const lagTicks = this.#isRunning ? 0n : this.#lagTicks();
+    const { interruptVector, isNMIInjected, isNMIPending } = this.#transfer.fetch(state, lagTicks);
     this.#isNMIInKernel = isNMIPending;
     if (interruptVector < 0 && !isNMIInjected) return;
     // The kernel holds it, and the state area has no place for it: it is delivered here and now.
@@ -366,10 +383,11 @@ export class KVMVCPU implements VCPU {
 
   /** State area → kernel; what went wrong, if it did. */
   #load(): string | undefined {
-    const { state } = this;
+    const state = this.#state;
     const processor = this.#processor;
     // What the kernel still has to finish would otherwise change the registers that come now.
     this.#complete();
+    this.#isKernelNewer = false;
     if (state.hasException && processor.deliverPendingException() === 'shutdown')
       return processor.shutdownReason;
     const problem = this.#transfer.load(state, this.#isNMIInKernel);
@@ -385,11 +403,16 @@ export class KVMVCPU implements VCPU {
 
   /** Time that the machine stood still does not pass for the guest's counter either. */
   #followPause(): void {
+    const ticks = this.#lagTicks();
+    if (ticks > 0n) this.#transfer.turnBackTSC(ticks);
+  }
+
+  /** By how many ticks the guest's counter has left the machine's time since the last run. */
+  #lagTicks(): bigint {
     const hostNs = (performance.now() - this.#leftMs) * NS_PER_MS;
-    const guestNs = Number(this.#wiring.readTSC() - this.#leftTicks);
-    const lagNs = hostNs - guestNs;
-    if (lagNs < TSC_LAG_NS_MAX) return;
-    this.#transfer.turnBackTSC(BigInt(Math.floor((lagNs / NS_PER_MS) * this.#tscKHz)));
+    const lagNs = hostNs - Number(this.#wiring.readTSC() - this.#leftTicks);
+    if (lagNs < TSC_LAG_NS_MAX) return 0n;
+    return BigInt(Math.floor((lagNs / NS_PER_MS) * this.#tscKHz));
   }
 
   /** As fast as the machine's own counter where the processor can; else the host's own rate. */

@@ -27,6 +27,12 @@ export interface LinuxCalls {
   /** Shares bytes of `fd`'s object, from `offset` on; undefined if refused. */
   map(fd: number, sizeBytes: number, offset?: number): HostBytes | undefined;
   unmap(mapped: HostBytes): void;
+  /** An address, or −1; `protection` is readable and writable. */
+  mmap(address: number, sizeBytes: number, flags: number, fd: number, offset: number): number;
+  munmap(address: number, sizeBytes: number): number;
+  madvise(address: number, sizeBytes: number, advice: number): number;
+  /** The bytes at an address, at most 4 GiB; they stay mapped as long as the caller says. */
+  view(address: number, sizeBytes: number): ArrayBuffer;
   /** Host address of the first byte of `bytes`. */
   addressOf(bytes: Uint8Array): number;
   /** Zero-filled bytes of our own. */
@@ -57,6 +63,7 @@ function bind(koffi: Koffi): LinuxCalls {
     'intptr_t mmap(uintptr_t address, size_t size, int protection, int flags, int fd, long offset)',
   );
   const munmap = libc.func('int munmap(uintptr_t address, size_t size)');
+  const madvise = libc.func('int madvise(uintptr_t address, size_t size, int advice)');
   const gettid = libc.func('int gettid()');
   const pthreadSigmask = libc.func('int pthread_sigmask(int how, uintptr_t set, uintptr_t old)');
   const sigtimedwait = libc.func('int sigtimedwait(uintptr_t set, uintptr_t info, uintptr_t time)');
@@ -76,6 +83,11 @@ function bind(koffi: Koffi): LinuxCalls {
       return hostBytes(koffi.view(address, sizeBytes), address);
     },
     unmap: ({ address, bytes }) => void munmap(address, bytes.length),
+    mmap: (address, sizeBytes, flags, fd, offset) =>
+      mmap(address, sizeBytes, PROT_READ_WRITE, flags, fd, offset),
+    munmap: (address, sizeBytes) => munmap(address, sizeBytes),
+    madvise: (address, sizeBytes, advice) => madvise(address, sizeBytes, advice),
+    view: (address, sizeBytes) => koffi.view(address, sizeBytes),
     addressOf,
     allocate(sizeBytes) {
       const buffer = new ArrayBuffer(sizeBytes);

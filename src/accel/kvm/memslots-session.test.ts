@@ -35,7 +35,7 @@ function subject(
   if (options.ringBytes !== undefined) memslots.addRing(ringOf());
   return {
     listener: memslots,
-    hasLog: true,
+    log: 'exact',
     guestRead: (gpa) => kernel.guestRead(gpa),
     guestWrite: (gpa, value) => kernel.guestWrite(gpa, value),
     ...(kernel.gpaMax === undefined ? {} : { gpaMax: kernel.gpaMax }),

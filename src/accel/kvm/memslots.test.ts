@@ -9,6 +9,7 @@ import {
   transaction,
 } from '../../memory/index.ts';
 import { KVMError } from './kvm-vm.ts';
+import { formatSlots } from './slot-info.ts';
 
 const PAGE = 4096;
 const MIB = 256; // In pages.
@@ -289,6 +290,25 @@ test('a kernel without read-only slots is refused by name, one without rings too
   );
   const board = createBoard({ isManualCapable: false });
   expect(board.memslots.logKind).toBe('bitmap');
+});
+
+test('info slots', () => {
+  const board = createBoard({ slotCountMax: 4, slots: { onProblem: () => {} } });
+  const ram = addRAM(board, 'pc.ram', 0, 16);
+  board.root.addSubregion(0xffff_8000, MemoryRegion.rom('bios', board.alloc('pc.bios', 8)));
+  board.root.addSubregion(0x10000, MemoryRegion.alias('mirror', ram, 4 * PAGE, 8 * PAGE));
+  const { ops } = byteDevice(PAGE);
+  const flash = MemoryRegion.romd('flash', board.alloc('flash', 1), ops);
+  board.root.addSubregion(0xe000_0000, flash);
+  addRAM(board, 'late', 2 ** 40 - 1, 1);
+  board.dirty.clear(0, PAGE, DIRTY_MIGRATION);
+  expect(formatSlots(board.memslots)).toBe(`KVM memory slots: 4 of 4, dirty log by manual protect
+  0000000000000000-000000000000ffff (slot 0, ram, log): pc.ram @0000000000000000
+  0000000000010000-0000000000017fff (slot 2, ram): pc.ram @0000000000004000
+  00000000e0000000-00000000e0000fff (slot 3, romd): flash @0000000000000000
+  00000000ffff8000-00000000ffffffff (slot 1, rom): pc.bios @0000000000000000
+  000ffffffffff000-000fffffffffffff (no slot, ram): late @0000000000000000
+`);
 });
 
 test('memory that is no longer followed has no slots', () => {

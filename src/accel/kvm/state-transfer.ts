@@ -139,8 +139,11 @@ export class StateTransfer {
     return this.#loadEvents(state, isNMIPending);
   }
 
-  /** Kernel → state area. HALTED, A20 and the instruction count are not the kernel's. */
-  fetch(state: CPUState): HeldEvents {
+  /**
+   * Kernel → state area. HALTED, A20 and the instruction count are not the kernel's.
+   * @param lagTicks how far the kernel's counter went on while the machine stood still
+   */
+  fetch(state: CPUState, lagTicks: bigint): HeldEvents {
     const getSpecial = this.#hasSREGS2 ? KVM.KVM_GET_SREGS2 : KVM.KVM_GET_SREGS;
     this.#call(KVM.KVM_GET_REGS, this.#regs, '');
     this.#call(getSpecial, this.#sregs, '');
@@ -160,7 +163,7 @@ export class StateTransfer {
     const tsc = this.getMSR(TSC) ?? 0n;
     state.u64[(MSR >> 3) + slot.MSR_SLOT_TSC_OFFSET] = BigInt.asUintN(
       64,
-      tsc - this.#wiring.readTSC(),
+      tsc - lagTicks - this.#wiring.readTSC(),
     );
     return this.#fetchEvents(state);
   }

@@ -20,6 +20,7 @@ import {
   HANDLER_LEAVE,
   HANDLER_TOO_LONG,
   HANDLER_UNDEFINED,
+  IMMEDIATE_RELOADS,
   KIND_FAR_BRANCH,
   KIND_FLAT,
   KIND_FLAT_INDEX,
@@ -30,6 +31,11 @@ import {
   PAGE_RECORDS_BYTES,
   RECORD_BYTES,
   RECORD_SHIFT,
+  SLOT_BYTES,
+  SLOT_CODE_BYTES,
+  SLOT_IS_SHARED,
+  SLOT_IS_USED,
+  SLOT_PAGE,
 } from './record.ts';
 
 const PAGE_BYTES = 4096;
@@ -44,9 +50,11 @@ const LINES_PER_PAGE = PAGE_BYTES / CODE_LINE_BYTES;
 /** Words of the records of one line. */
 const LINE_WORDS = (CODE_LINE_BYTES * RECORD_BYTES) >>> 2;
 
-/** Slots of decoded pages; each takes PAGE_RECORDS_BYTES of the reserved area. */
+/** Slots of decoded pages; each takes SLOT_BYTES of the reserved area. */
 export const SLOT_COUNT = 6000;
-export const CODE_CACHE_BYTES = SLOT_COUNT * PAGE_RECORDS_BYTES;
+export const CODE_CACHE_BYTES = SLOT_COUNT * SLOT_BYTES;
+/** In the note of a RAM page, beside the mode: there is a slot, and only this one. */
+const NOTE_IS_SLOT = 8;
 
 /** What a row needs at decode time, in flat arrays: see `RowTraits`. */
 interface RowTraits {
@@ -55,6 +63,8 @@ interface RowTraits {
   readonly isString: boolean;
   readonly endsBlock: boolean;
   readonly hasNoIndex: boolean;
+  /** Ends in one immediate, of the operand size. */
+  readonly endsInImmediate: boolean;
 }
 
 const traitsByDecoder = new WeakMap<Decoder, readonly RowTraits[]>();
@@ -70,6 +80,9 @@ function traitsOf(decoder: Decoder): readonly RowTraits[] {
     isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),
     endsBlock: row.options.endsBlock === true,
     hasNoIndex: kinds.some(({ place }) => place === 'O'),
+    endsInImmediate:
+      kinds.filter(({ place }) => 'IJAO'.includes(place)).length === 1 &&
+      kinds.some(({ place, size }) => place === 'I' && size === 0),
   }));
   traitsByDecoder.set(decoder, traits);
   return traits;
@@ -89,8 +102,6 @@ export class CodeCache {
   readonly #slotOf = new Map<number, number>();
   /** The same key by slot, or -1. */
   readonly #keyOf = new Int32Array(SLOT_COUNT).fill(-1);
-  /** 1 for a slot looked up since the hand last passed it. */
-  readonly #isUsed = new Uint8Array(SLOT_COUNT);
   /** By slot: which 128-byte lines have records, so that only those need be wiped. */
   readonly #lines = new Uint32Array(SLOT_COUNT);
   #hand = 0;
@@ -132,19 +143,32 @@ export class CodeCache {
       slot = this.#takeSlot();
       this.#slotOf.set(key, slot);
       this.#keyOf[slot] = key;
+      this.#u32[(this.recordsOfSlot(slot) + SLOT_PAGE) >>> 2] =
+        this.#ramBase + ramPage * PAGE_BYTES;
+      this.#note(ramPage);
     }
-    this.#isUsed[slot] = 1;
-    return this.#base + slot * PAGE_RECORDS_BYTES;
+    const records = this.#base + slot * SLOT_BYTES;
+    this.#u8[records + SLOT_IS_USED] = 1;
+    return records;
   }
 
   /** Number of the slot whose records begin at `records`, or -1. */
   slotOf(records: number): number {
-    const slot = (records - this.#base) / PAGE_RECORDS_BYTES;
+    const slot = (records - this.#base) / SLOT_BYTES;
     return Number.isInteger(slot) && slot >= 0 && slot < SLOT_COUNT ? slot : -1;
   }
 
   recordsOfSlot(slot: number): number {
-    return this.#base + slot * PAGE_RECORDS_BYTES;
+    return this.#base + slot * SLOT_BYTES;
+  }
+
+  /** Brings a page's note up to date: generated code finds the only slot there. */
+  #note(ramPage: number): void {
+    const slots = this.slotsOf(ramPage);
+    const [slot] = slots;
+    const mode = slots.length === 1 ? this.#keyOf[slot!]! & (MODE_COUNT - 1) : 0;
+    const isOnly = slots.length === 1;
+    this.#codePages.notes[ramPage] = isOnly ? this.recordsOfSlot(slot!) | NOTE_IS_SLOT | mode : 0;
   }
 
   /** Slots that hold decodings of a RAM page, one for each mode. */
@@ -159,8 +183,8 @@ export class CodeCache {
 
   /** Fills the record at `record`, and those of the instructions that follow it. */
   decodeAt(record: number): void {
-    const slot = Math.floor((record - this.#base) / PAGE_RECORDS_BYTES);
-    const start = this.#base + slot * PAGE_RECORDS_BYTES;
+    const slot = Math.floor((record - this.#base) / SLOT_BYTES);
+    const start = this.#base + slot * SLOT_BYTES;
     const key = this.#keyOf[slot]!;
     const ramOffset = Math.floor(key / MODE_COUNT) * PAGE_BYTES;
     const mode = key & (MODE_COUNT - 1);
@@ -188,8 +212,7 @@ export class CodeCache {
       offset += instruction.lengthBytes;
       if (this.#traits[instruction.rowIndex]!.endsBlock) break;
     }
-    this.#lines[slot] = this.#lines[slot]! | lineMask(first, offset - first);
-    this.#codePages.addLines(ramOffset + first, offset - first);
+    this.#markCode(slot, ramOffset, first, offset);
   }
 
   /**
@@ -230,7 +253,7 @@ export class CodeCache {
     if (status !== DECODE_OK) return false;
     const size = (this.#u8[record + 2]! >>> RECORD_SHIFT) - inFirst;
     if (size <= 0) return false;
-    this.#codePages.addLines(second!, size);
+    this.#markCode(this.slotOf(rest), second!, 0, size);
     return true;
   }
 
@@ -238,6 +261,7 @@ export class CodeCache {
   clear(): void {
     for (const [key, slot] of this.#slotOf) {
       this.#wipe(slot);
+      this.#codePages.notes[Math.floor(key / MODE_COUNT)] = 0;
       this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_BYTES);
     }
     this.#slotOf.clear();
@@ -281,7 +305,8 @@ export class CodeCache {
     this.#u8[at + 3] = from.reg;
     this.#u8[at + 4] = from.base;
     this.#u8[at + 5] = from.index;
-    this.#u8[at + 6] = from.scale;
+    const reloads = traits.endsInImmediate && from.operandSize === 4;
+    this.#u8[at + 6] = from.scale | (reloads ? IMMEDIATE_RELOADS : 0);
     this.#u8[at + 7] = from.segment << SEGMENT_FIELD_SHIFT;
     this.#u32[(at + 8) >>> 2] = from.displacement;
     this.#u32[(at + 12) >>> 2] = immediate;
@@ -305,14 +330,17 @@ export class CodeCache {
       this.#writeLeave(slot);
       return slot;
     }
-    while (this.#isUsed[this.#hand] !== 0) {
-      this.#isUsed[this.#hand] = 0;
+    for (;;) {
+      const isUsed = this.recordsOfSlot(this.#hand) + SLOT_IS_USED;
+      if (this.#u8[isUsed] === 0) break;
+      this.#u8[isUsed] = 0;
       this.#hand = (this.#hand + 1) % SLOT_COUNT;
     }
     const oldest = this.#hand;
     this.#hand = (this.#hand + 1) % SLOT_COUNT;
     const key = this.#keyOf[oldest]!;
     this.#slotOf.delete(key);
+    this.#note(Math.floor(key / MODE_COUNT));
     this.#wipe(oldest);
     this.#writeLeave(oldest);
     this.counters.evicted++;
@@ -332,39 +360,88 @@ export class CodeCache {
 
   #wipe(slot: number): void {
     this.onSlotWiped(slot);
-    const start = (this.#base + slot * PAGE_RECORDS_BYTES) >>> 2;
+    const start = this.recordsOfSlot(slot) >>> 2;
     const lines = this.#lines[slot]!;
     for (let line = 0; line < LINES_PER_PAGE; line++) {
       if ((lines & (1 << line)) === 0) continue;
       this.#u32.fill(0, start + line * LINE_WORDS, start + (line + 1) * LINE_WORDS);
     }
+    const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
+    this.#u8.fill(0, bits, bits + PAGE_BYTES / 8);
     this.#lines[slot] = 0;
   }
 
-  #writeLeave(slot: number): void {
-    const at = this.#base + (slot + 1) * PAGE_RECORDS_BYTES - RECORD_BYTES;
-    this.#u16[at >>> 1] = HANDLER_LEAVE;
+  /**
+   * Says whether more than a slot's records depends on the bytes of its page: then each store into
+   * its code comes to TypeScript, and whoever depends on them hears of it from CodePages.
+   */
+  setShared(slot: number, isShared: boolean): void {
+    this.#u8[this.recordsOfSlot(slot) + SLOT_IS_SHARED] = isShared ? 1 : 0;
   }
 
-  /** Wipes the records of instructions that touch the range's lines, in every mode of the page. */
-  #invalidate(ramOffset: number, sizeBytes: number): void {
-    const end = Math.ceil((ramOffset + sizeBytes) / CODE_LINE_BYTES) * CODE_LINE_BYTES;
-    const start = Math.floor(ramOffset / CODE_LINE_BYTES) * CODE_LINE_BYTES;
-    for (let at = start; at < end; ) {
-      const ramPage = Math.floor(at / PAGE_BYTES);
-      const pageEnd = (ramPage + 1) * PAGE_BYTES;
-      const from = at - ramPage * PAGE_BYTES;
-      const to = Math.min(end, pageEnd) - ramPage * PAGE_BYTES;
-      for (let mode = 0; mode < MODE_COUNT; mode++) {
-        const slot = this.#slotOf.get(ramPage * MODE_COUNT + mode);
-        if (slot !== undefined) this.#wipeRecords(slot, from, to);
-      }
-      at = pageEnd;
+  /** Says that the bytes [from, to) of a slot's page, which begins at `ramOffset`, are code. */
+  #markCode(slot: number, ramOffset: number, from: number, to: number): void {
+    this.#lines[slot] = this.#lines[slot]! | lineMask(from, to - from);
+    this.#codePages.addLines(ramOffset + from, to - from);
+    const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
+    for (let offset = from; offset < to; offset++) {
+      const at = bits + (offset >>> 3);
+      if ((offset & 7) === 0 && offset + 8 <= to) {
+        this.#u8[at] = 0xff;
+        offset += 7;
+      } else this.#u8[at] = this.#u8[at]! | (1 << (offset & 7));
     }
   }
 
-  #wipeRecords(slot: number, from: number, to: number): void {
-    const start = this.#base + slot * PAGE_RECORDS_BYTES;
+  /** Whether one of the bytes [from, to) was decoded; if so, forgets that. */
+  #takeCodeBits(slot: number, from: number, to: number): boolean {
+    const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
+    let found = 0;
+    for (let offset = from; offset < to; offset++) {
+      const at = bits + (offset >>> 3);
+      const mask = (offset & 7) === 0 && offset + 8 <= to ? 0xff : 1 << (offset & 7);
+      found |= this.#u8[at]! & mask;
+      this.#u8[at] = this.#u8[at]! & ~mask;
+      if (mask === 0xff) offset += 7;
+    }
+    return found !== 0;
+  }
+
+  /** The lines on which a slot has code. */
+  #linesWithCode(slot: number): number {
+    const bits = (this.recordsOfSlot(slot) + SLOT_CODE_BYTES) >>> 2;
+    let lines = 0;
+    for (let line = 0; line < LINES_PER_PAGE; line++) {
+      const at = bits + line * 4;
+      const isCode = this.#u32[at]! | this.#u32[at + 1]! | this.#u32[at + 2]! | this.#u32[at + 3]!;
+      if (isCode !== 0) lines |= 1 << line;
+    }
+    return lines;
+  }
+
+  #writeLeave(slot: number): void {
+    const at = this.recordsOfSlot(slot) + PAGE_RECORDS_BYTES - RECORD_BYTES;
+    this.#u16[at >>> 1] = HANDLER_LEAVE;
+  }
+
+  /**
+   * Drops the records of instructions that touch the range, in every mode of its page.
+   * @returns the page's lines that have code still
+   */
+  #invalidate(ramOffset: number, sizeBytes: number): number {
+    const ramPage = Math.floor(ramOffset / PAGE_BYTES);
+    const from = ramOffset - ramPage * PAGE_BYTES;
+    let lines = 0;
+    for (const slot of this.slotsOf(ramPage)) {
+      if (this.#takeCodeBits(slot, from, from + sizeBytes))
+        this.#dropRecords(slot, from, from + sizeBytes);
+      lines |= this.#linesWithCode(slot);
+    }
+    return lines;
+  }
+
+  #dropRecords(slot: number, from: number, to: number): void {
+    const start = this.recordsOfSlot(slot);
     // An instruction that began before the range may reach into it; one that could not be decoded
     // has no length, and depends on what follows it.
     for (let offset = Math.max(0, from - INSTRUCTION_BYTES_MAX + 1); offset < from; offset++) {

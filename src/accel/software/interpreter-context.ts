@@ -19,6 +19,7 @@ import {
   NEXT_EIP,
   PAGE_EIP,
   PAGE_RECORDS,
+  SCRATCH,
   SEG_BASE,
   SEG_LIMIT,
   SEGMENT,
@@ -34,15 +35,19 @@ import {
   type Value,
 } from '../../wasm/index.ts';
 import { isCodeAt } from './code-rows.ts';
+import { storeFilled, storeIntoCode, storeWideFilled } from './code-stores.ts';
 import {
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
   CODE_ROWS,
+  CODE_ROWS_FILLED,
+  CODE_TAG_NONE,
   RECORD_HANDLER,
   RECORD_SHIFT,
 } from './record.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
+import { findRecords, loadAddress } from './tlb-fill.ts';
 
 const I = 'i32' as const;
 const PAGE_BYTES = 4096;
@@ -65,10 +70,50 @@ export function dispatch(
   );
 }
 
+/** What can be done without TypeScript after all: where, and how if that is not 0. */
+const FAST_WAYS: {
+  readonly [name in keyof SlowPaths]?: {
+    /** (linear, size) → byte address in the buffer, or 0. */
+    readonly addressOf: SharedFunction;
+    finish(f: FunctionBuilder, address: Value, args: readonly Value[]): void;
+  };
+} = {
+  load: { addressOf: loadAddress, finish: (f, address, [, size]) => loadFilled(f, address, size!) },
+  loadWide: {
+    addressOf: loadAddress,
+    finish: (f, address, [, size]) => loadWideFilled(f, address, size!),
+  },
+  store: {
+    addressOf: storeIntoCode,
+    finish: (f, address, [, value, size]) => storeFilled(f, address, value!, size!),
+  },
+  storeWide: {
+    addressOf: storeIntoCode,
+    finish: (f, address, [, size]) => storeWideFilled(f, address, size!),
+  },
+};
+
+/** Returns what lies at `address`, unless that is 0. */
+function loadFilled(f: FunctionBuilder, address: Value, size: Value): void {
+  f.if(address, () => {
+    f.if(size.eq(4), () => f.return(load('i32', address)));
+    f.if(size.eq(2), () => f.return(load('i32_16u', address)));
+    f.return(load('i32_8u', address));
+  });
+}
+
+function loadWideFilled(f: FunctionBuilder, address: Value, size: Value): void {
+  f.if(address, () => {
+    f.memoryCopy(i32(SCRATCH), address, size);
+    f.return();
+  });
+}
+
 export class InterpreterContext {
   readonly module = new ModuleBuilder();
   readonly handlerType: FunctionType;
-  readonly slow: Readonly<Record<keyof SlowPaths, FunctionReference>>;
+  /** They come to TypeScript only for what cannot be done here: see FAST_WAYS. */
+  slow: Readonly<Record<keyof SlowPaths, FunctionReference>>;
   /** Records where to go on and returns to the run loop; the fuel is used up. */
   readonly stop: FunctionReference;
   /** (record, fuel): the exception that is recorded belongs to this instruction. */
@@ -101,14 +146,19 @@ export class InterpreterContext {
     }
     // Units call these, not the imports: a WebAssembly function is cheap to import, one of
     // TypeScript costs a wrapper in each unit.
+    const imported = this.slow;
     for (const name of slowNames) {
-      const forward = module.function(`forward ${name}`, SLOW_SIGNATURES[name], (f) => {
-        f.returnCall(
-          this.slow[name],
-          ...SLOW_SIGNATURES[name].params.map((_, index) => f.param(index)),
-        );
-      });
+      const { params } = SLOW_SIGNATURES[name];
+      const forward = module.declare(`forward ${name}`, SLOW_SIGNATURES[name]);
       module.exportFunction(`slow ${name}`, forward);
+      this.slow = { ...this.slow, [name]: forward };
+      const fast = FAST_WAYS[name];
+      const addressOf = fast && this.shared(fast.addressOf);
+      module.define(forward, (f) => {
+        const args = params.map((_, index) => f.param(index));
+        if (addressOf) fast.finish(f, f.call(addressOf, args[0]!, args.at(-1)!), args);
+        f.returnCall(imported[name], ...args);
+      });
     }
     const handler = { params: [I, I], results: [] };
     this.stop = module.function('stop', { params: [I], results: [] }, (f) => {
@@ -218,7 +268,12 @@ export class InterpreterContext {
     // The whole page must lie within the limit; code that could wrap is run one by one.
     const isWithin = pageEip.add(PAGE_BYTES - 1).leU(loadState(CS_FIELDS + SEG_LIMIT));
     const doesWrap = pageEip.gtU(eip).and(mode.and(MODE_CODE32));
-    f.if(isHit.and(isWithin).and(doesWrap.eqz()), () => {
+    const canBeWhole = f.let(isWithin.and(doesWrap.eqz()));
+    f.if(isHit.eqz().and(canBeWhole), () => {
+      const records = f.call(this.shared(findRecords), linear, mode);
+      f.if(records, () => fillCodeRow(f, row, linear.and(PAGE_MASK).or(mode), records));
+    });
+    f.if(isHit.and(canBeWhole), () => {
       const records = f.let(load('i32', row, CODE_ROWS + 4));
       storeState(f, PAGE_EIP, pageEip);
       storeState(f, PAGE_RECORDS, records);
@@ -235,4 +290,15 @@ export class InterpreterContext {
     });
     dispatch(this, f, found, fuel);
   }
+}
+
+/** Fills the code row at CODE_ROWS + `row`; as `SoftwareVCPU.fillCodeRow`. */
+function fillCodeRow(f: FunctionBuilder, row: Value, tag: Value, records: Value): void {
+  f.if(load('i32', row, CODE_ROWS).eq(CODE_TAG_NONE | 0), () => {
+    const count = f.let(loadState(CODE_ROWS_FILLED));
+    f.store('i32', count.shl(2), row.add(CODE_ROWS), CODE_ROWS_FILLED + 16);
+    storeState(f, CODE_ROWS_FILLED, count.add(1));
+  });
+  f.store('i32', row, tag, CODE_ROWS);
+  f.store('i32', row, records, CODE_ROWS + 4);
 }

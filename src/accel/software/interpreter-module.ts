@@ -6,13 +6,13 @@ import { assert } from '../../base/errors.ts';
 import type { Row } from '../../cpu/instruction-table.ts';
 import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
-import { EIP } from '../../cpu/state-layout.ts';
+import { EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import { i32 as constant, load } from '../../wasm/index.ts';
 import { EngineEmitter, type Variant } from './engine-emitter.ts';
 import { dispatch, InterpreterContext } from './interpreter-context.ts';
 import { InterpreterSite } from './interpreter-site.ts';
 import {
-  HANDLER_TOO_LONG,
+  HANDLER_RELOAD,
   KIND_COUNT,
   KIND_FAR_BRANCH,
   KIND_FLAT,
@@ -22,13 +22,18 @@ import {
   KIND_SEGMENTED,
   KIND_SEGMENTED16,
   RECORD_HANDLER,
+  RECORD_IMMEDIATE,
+  RECORD_LENGTH,
+  RECORD_SHIFT,
+  SLOT_PAGE,
 } from './record.ts';
 import { eipOf, loadState } from './state-access.ts';
+import { packedAux } from './unit-flags.ts';
 
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
 /** How many `addSpecialHandlers` adds: they come first. */
-const SPECIAL_HANDLERS = HANDLER_TOO_LONG + 1;
+const SPECIAL_HANDLERS = HANDLER_RELOAD + 1;
 const VARIANTS_PER_ROW = 2 * 2 * KIND_COUNT;
 
 /** Where in `handlers` the variant of a row stands. */
@@ -124,6 +129,7 @@ export function buildInterpreter(
     assert(at === index, 'handlers stand in the table where the layout has them');
   }
   addRunFunction(context);
+  context.shared(packedAux); // Units call it.
   return { ...layout, bytes: context.module.toBytes() };
 }
 
@@ -162,7 +168,7 @@ function handlerName(row: Row, { operandSize, kind, isStackFlat }: Variant): str
   return `${row.mnemonic} ${row.operands.join()} ${variant}`;
 }
 
-/** The decoding handler, HANDLER_LEAVE, CROSS, UNDEFINED, TOO_LONG, in the order of record.ts. */
+/** The decoding handler, HANDLER_LEAVE, CROSS, UNDEFINED, TOO_LONG, RELOAD, in the order of record.ts. */
 function addSpecialHandlers(context: InterpreterContext): void {
   const { module, handlerType, slow } = context;
   const add = (name: string, build: Parameters<typeof module.function>[2]) =>
@@ -180,6 +186,17 @@ function addSpecialHandlers(context: InterpreterContext): void {
   });
   add('undefined', (f) => raise(context, f, VECTOR_UD, -1));
   add('too-long', (f) => raise(context, f, VECTOR_GP, 0));
+  add('reload', (f) => {
+    const record = f.param(0);
+    const records = f.let(loadState(PAGE_RECORDS));
+    const length = load('i32_8u', record, RECORD_LENGTH);
+    const next = record.add(length).sub(records).shrU(RECORD_SHIFT);
+    const handler = f.let(load('i32', record, RECORD_IMMEDIATE));
+    const immediate = load('i32', next.add(load('i32', records, SLOT_PAGE)).sub(4));
+    f.store('i32', record, immediate, RECORD_IMMEDIATE);
+    f.store('i32_16', record, handler, RECORD_HANDLER);
+    f.returnCallIndirect(handlerType, handler, record, f.param(1));
+  });
 }
 
 function raise(

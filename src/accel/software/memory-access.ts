@@ -1,31 +1,16 @@
 // Emits guest memory accesses: a look at the SoftTLB row, the access itself, and the way into
 // TypeScript when the row does not allow it. Row layout: memory/soft-tlb.ts.
 
-import type { SharedFunction } from '../../cpu/emitter.ts';
-import { SCRATCH, TLB_BASE } from '../../cpu/state-layout.ts';
-import { DIRTY_ALL, DIRTY_CODE } from '../../memory/dirty-memory.ts';
-import { TLB_NOTDIRTY } from '../../memory/soft-tlb.ts';
-import { type FunctionBuilder, i32, load, select, type Value } from '../../wasm/index.ts';
+import { SCRATCH } from '../../cpu/state-layout.ts';
+import { type FunctionBuilder, i32, load, type Value } from '../../wasm/index.ts';
+import { storeAddress } from './code-stores.ts';
 import type { EngineSite } from './engine-site.ts';
-import { CODE_MASK_BASE, DIRTY_BASE, RAM_BASE } from './record.ts';
-import { loadState } from './state-access.ts';
+import { rowAddress } from './tlb-fill.ts';
 
-/** Rows of the SoftTLB that generated code expects, for each privilege. */
-export const TLB_ROW_COUNT = 4096;
-const ROW_SHIFT = 4;
 const PAGE_SHIFT = 12;
-/** Code is tracked by lines of 128 bytes, 32 to a page (memory/code-pages.ts). */
-const LINE_SHIFT = 7;
-const LINES_PER_PAGE = 32;
 const READ_TAG = 0;
 const WRITE_TAG = 4;
 const ADDEND = 8;
-
-/** Address of the TLB row of `linear`, pinned. */
-function rowOf(site: EngineSite, linear: Value): Value {
-  const index = linear.shrU(PAGE_SHIFT - ROW_SHIFT).and((TLB_ROW_COUNT - 1) << ROW_SHIFT);
-  return site.f.let(index.add(loadState(TLB_BASE)));
-}
 
 /** Whether the row's tag allows all of the access: one page, no flag bit. */
 function hits(row: Value, tag: number, linear: Value, size: number): Value {
@@ -67,7 +52,7 @@ export function rawStore(
 /** A load from a pinned linear address; the value is pinned. */
 export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
   const { f, targets } = site;
-  const row = rowOf(site, linear);
+  const row = rowAddress(site.f, linear);
   return f.ifValue(
     hits(row, READ_TAG, linear, size),
     () => rawLoad(linear.add(load('i32', row, ADDEND)), size),
@@ -89,13 +74,13 @@ export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
 /** A store to a pinned linear address. */
 export function emitStore(site: EngineSite, linear: Value, size: number, value: Value): void {
   const { f } = site;
-  const row = rowOf(site, linear);
+  const row = rowAddress(site.f, linear);
   const pinned = f.let(value);
   f.if(
     hits(row, WRITE_TAG, linear, size),
     () => rawStore(f, linear.add(load('i32', row, ADDEND)), size, pinned),
     () => {
-      const address = emitLineAddress(site, linear, size);
+      const address = emitStoreAddress(site, linear, size);
       f.if(
         address,
         () => rawStore(f, address, size, pinned),
@@ -115,12 +100,12 @@ export function emitModify(
   size: number,
 ): { old: Value; store: (value: Value) => void } {
   const { f, targets } = site;
-  const row = rowOf(site, linear);
+  const row = rowAddress(site.f, linear);
   // Zero, which no guest byte has, means the slow path.
   const address = f.ifValue(
     hits(row, WRITE_TAG, linear, size),
     () => linear.add(load('i32', row, ADDEND)),
-    () => emitLineAddress(site, linear, size),
+    () => emitStoreAddress(site, linear, size),
   );
   const old = f.ifValue(
     address,
@@ -151,8 +136,8 @@ export function emitModify(
   };
 }
 
-function emitLineAddress({ f, targets }: EngineSite, linear: Value, size: number): Value {
-  return f.call(targets.shared(lineAddress), linear, i32(size));
+function emitStoreAddress({ f, targets }: EngineSite, linear: Value, size: number): Value {
+  return f.call(targets.shared(storeAddress), linear, i32(size));
 }
 
 function emitSlowStore(site: EngineSite, linear: Value, size: number, pinned: Value): void {
@@ -167,38 +152,3 @@ function emitSlowStore(site: EngineSite, linear: Value, size: number, pinned: Va
   }
   site.leaveOnFault();
 }
-
-/**
- * (linear, size) → byte address in the buffer if a plain store may be made there although the row
- * says NOTDIRTY: only because the page holds code, and none on the lines that
- * are stored to. Else 0.
- */
-const lineAddress: SharedFunction = {
-  name: 'lineAddress',
-  params: ['i32', 'i32'],
-  result: 'i32',
-  build(f) {
-    const [linear, size] = [f.param(0), f.param(1)];
-    const index = linear.shrU(PAGE_SHIFT - ROW_SHIFT).and((TLB_ROW_COUNT - 1) << ROW_SHIFT);
-    const row = f.let(index.add(loadState(TLB_BASE)));
-    const page = linear
-      .add(size)
-      .sub(1)
-      .and(-1 << PAGE_SHIFT);
-    f.if(load('i32', row, WRITE_TAG).ne(page.or(TLB_NOTDIRTY)), () => f.return(i32(0)));
-    const address = f.let(linear.add(load('i32', row, ADDEND)));
-    const ramOffset = f.let(address.sub(loadState(RAM_BASE)));
-    const ramPage = f.let(ramOffset.shrU(PAGE_SHIFT));
-    const dirty = load('i32_8u', ramPage.add(loadState(DIRTY_BASE)));
-    f.if(dirty.or(DIRTY_CODE).ne(DIRTY_ALL), () => f.return(i32(0)));
-    const mask = f.let(load('i32', ramPage.shl(2).add(loadState(CODE_MASK_BASE))));
-    const firstLine = ramOffset.shrU(LINE_SHIFT).and(LINES_PER_PAGE - 1);
-    const lastLine = ramOffset
-      .add(size)
-      .sub(1)
-      .shrU(LINE_SHIFT)
-      .and(LINES_PER_PAGE - 1);
-    const hasCode = mask.shrU(firstLine).or(mask.shrU(lastLine)).and(1);
-    f.return(select(hasCode, i32(0), address));
-  },
-};

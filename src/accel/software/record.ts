@@ -19,6 +19,11 @@ export const RECORD_DISPLACEMENT = 8;
 export const RECORD_IMMEDIATE = 12;
 export const RECORD_BYTES = 16;
 export const RECORD_SHIFT = 4;
+/**
+ * In RECORD_SCALE, of which shifts take the low five bits: the instruction ends in an immediate of
+ * four bytes, which is all that RECORD_IMMEDIATE holds.
+ */
+export const IMMEDIATE_RELOADS = 0x80;
 /** Records of one page, and the one that leaves it. */
 export const PAGE_RECORDS_BYTES = 4097 * RECORD_BYTES;
 
@@ -42,16 +47,55 @@ export const HANDLER_LEAVE = 1;
 export const HANDLER_CROSS = 2;
 export const HANDLER_UNDEFINED = 3;
 export const HANDLER_TOO_LONG = 4;
+/** Its immediate was stored to: fetches it, and is again the handler that stands in its place. */
+export const HANDLER_RELOAD = 5;
+
+/**
+ * What a slot of decoded pages holds behind its records: u8, whether it was looked up since it was
+ * last asked, for eviction; u8, whether others than its records depend on the page's bytes, so that
+ * only TypeScript may drop them; u32, byte of the buffer at which the page begins; and a bit for
+ * each byte of the page, set if an instruction was decoded from it. The whole is a multiple of 16.
+ */
+export const SLOT_IS_USED = PAGE_RECORDS_BYTES;
+export const SLOT_IS_SHARED = PAGE_RECORDS_BYTES + 1;
+export const SLOT_PAGE = PAGE_RECORDS_BYTES + 4;
+export const SLOT_CODE_BYTES = PAGE_RECORDS_BYTES + 16;
+export const SLOT_BYTES = SLOT_CODE_BYTES + 4096 / 8;
+
+/** Rows of the SoftTLB that generated code expects, for each privilege. */
+export const TLB_ROW_COUNT = 4096;
 
 /** Code look-up rows in the engine area: tag u32 (linear page | MODE bits), records u32. */
 export const CODE_ROWS = 0x1000;
 export const CODE_ROW_COUNT = 1024;
 export const CODE_ROW_BYTES = 8;
 export const CODE_TAG_NONE = 0xffff_ffff;
+/** How many of them are filled, and the byte address of each of those: u32s. */
+export const CODE_ROWS_FILLED = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
 /** Records for one instruction outside any page's records, 16-byte aligned. */
-export const ISOLATED_RECORDS = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
+export const ISOLATED_RECORDS = CODE_ROWS_FILLED + 16 + CODE_ROW_COUNT * 4;
 
 /** Where in the machine's buffer lie dirty bytes, code-line masks and RAM offset 0: u32 each. */
 export const DIRTY_BASE = ISOLATED_RECORDS + 32 * RECORD_BYTES;
 export const CODE_MASK_BASE = DIRTY_BASE + 4;
 export const RAM_BASE = DIRTY_BASE + 8;
+/**
+ * Where lies the note of each RAM page, a u32: 0, or the address of the page's only slot, | 8 | the
+ * MODE bits for which it was decoded.
+ */
+export const CODE_SLOTS_BASE = DIRTY_BASE + 12;
+/** The SoftTLB's parts: u32 each. */
+export const TLB_TABLES = DIRTY_BASE + 16;
+export const TLB_LOG = DIRTY_BASE + 20;
+export const TLB_COUNTS = DIRTY_BASE + 24;
+export const TLB_ROW_STATES = DIRTY_BASE + 28;
+export const TLB_STORE_MARKS = DIRTY_BASE + 32;
+/** Not 0 while generated code must not walk page tables, as RAM may not be there yet: u32. */
+export const WALKS_IN_TYPESCRIPT = DIRTY_BASE + 36;
+/**
+ * Guest-physical pages that are plain RAM: first page, count, and what turns gpa into a byte of the
+ * buffer, modulo 2^32: u32 each. The last has a count of 0.
+ */
+export const PLAIN_RAM = DIRTY_BASE + 48;
+export const PLAIN_RAM_BYTES = 12;
+export const PLAIN_RAM_MAX = 15;

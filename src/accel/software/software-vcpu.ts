@@ -32,16 +32,25 @@ import type { CPUWiring, MachineMemory, RunExit, VCPU } from '../../cpu/vcpu.ts'
 import type { AddressSpace } from '../../memory/address-space.ts';
 import { CODE_CACHE_BYTES, CodeCache } from './code-cache.ts';
 import type { HandlerLayout } from './interpreter-module.ts';
+import { writePlainRAM } from './plain-ram.ts';
 import {
   CODE_MASK_BASE,
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
   CODE_ROWS,
+  CODE_ROWS_FILLED,
+  CODE_SLOTS_BASE,
   CODE_TAG_NONE,
   DIRTY_BASE,
   ISOLATED_RECORDS,
   RAM_BASE,
   RECORD_SHIFT,
+  TLB_COUNTS,
+  TLB_LOG,
+  TLB_ROW_STATES,
+  TLB_STORE_MARKS,
+  TLB_TABLES,
+  WALKS_IN_TYPESCRIPT,
 } from './record.ts';
 import type { SlowPaths } from './slow-paths.ts';
 import { systemMethods } from './system-methods.ts';
@@ -80,9 +89,6 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly #ramBase: number;
   readonly #fetched = new Uint8Array(INSTRUCTION_BYTES_MAX);
   readonly #run: (fuel: number) => void;
-  /** Code rows (word indexes) that hold something. */
-  readonly #filledRows = new Uint32Array(CODE_ROW_COUNT);
-  #filledCount = 0;
   #instructionCount = 0;
   /** Instructions that generated code, which is running, may execute; else 0. */
   #slice = 0;
@@ -118,11 +124,14 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       reservedOffset: memory.reservedOffset,
       codePages: memory.codePages,
     });
-    this.state.set32(DIRTY_BASE, memory.dirty.offset);
-    this.state.set32(CODE_MASK_BASE, memory.codePages.offset);
-    this.state.set32(RAM_BASE, this.#ramBase);
+    this.#tellWhere(memory);
     this.cache.onEvict = () => this.flushCode();
-    wiring.memory.addListener({ commit: () => this.flushCode() });
+    wiring.memory.addListener({
+      commit: () => {
+        writePlainRAM(this.state.u32, wiring.memory.view.sections, this.#ramBase);
+        this.flushCode();
+      },
+    });
     const table = new WebAssembly.Table({
       element: 'anyfunc',
       initial: options.interpreter.handlerCount + UNIT_ENTRIES_MAX,
@@ -145,8 +154,22 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       }),
       imports: { env, engine },
     });
-    this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, ISOLATED_RECORDS >> 2);
+    this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, CODE_ROWS_FILLED >> 2);
     this.reset();
+  }
+
+  /** Tells generated code where the parts of the machine's memory lie. */
+  #tellWhere({ dirty, codePages, tlb }: MachineMemory): void {
+    const { state } = this;
+    state.set32(DIRTY_BASE, dirty.offset);
+    state.set32(CODE_MASK_BASE, codePages.offset);
+    state.set32(CODE_SLOTS_BASE, codePages.notes.byteOffset);
+    state.set32(RAM_BASE, this.#ramBase);
+    state.set32(TLB_TABLES, tlb.offset);
+    state.set32(TLB_LOG, tlb.logOffset);
+    state.set32(TLB_COUNTS, tlb.countsOffset);
+    state.set32(TLB_ROW_STATES, tlb.rowStatesOffset);
+    state.set32(TLB_STORE_MARKS, tlb.storePagesOffset);
   }
 
   get instructionCount(): number {
@@ -158,6 +181,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   run(instructionBudget: number): RunExit {
     this.#isStopRequested = false;
     this.#isRunning = true;
+    const isAllThere = this.#memory.ramList?.missing === undefined;
+    this.state.u32[WALKS_IN_TYPESCRIPT >> 2] = isAllThere ? 0 : 1;
     try {
       return this.#runAll(Math.min(instructionBudget, BUDGET_MAX));
     } finally {
@@ -204,10 +229,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   flushCode(): void {
     const { u32 } = this.state;
     // What was filled is all that must go: guests reload CR3 often, and fill few rows between.
-    for (let index = 0; index < this.#filledCount; index++) {
-      u32[this.#filledRows[index]!] = CODE_TAG_NONE;
-    }
-    this.#filledCount = 0;
+    const count = u32[CODE_ROWS_FILLED >> 2]!;
+    const first = (CODE_ROWS_FILLED + 16) >> 2;
+    for (let index = first; index < first + count; index++) u32[u32[index]! >> 2] = CODE_TAG_NONE;
+    u32[CODE_ROWS_FILLED >> 2] = 0;
     if (this.#isRunning) this.state.requestEvent();
   }
 
@@ -328,7 +353,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const mode = state.u32[MODE >> 2]!;
     const records = this.cache.recordsOf(ramOffset / PAGE_BYTES, mode);
     const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
-    if (state.u32[row] === CODE_TAG_NONE) this.#filledRows[this.#filledCount++] = row;
+    if (state.u32[row] === CODE_TAG_NONE) {
+      const count = state.u32[CODE_ROWS_FILLED >> 2]!++;
+      state.u32[((CODE_ROWS_FILLED + 16) >> 2) + count] = row << 2;
+    }
     state.u32[row] = ((linear & ~(PAGE_BYTES - 1)) | mode) >>> 0;
     state.u32[row + 1] = records;
     return 0;

@@ -2,12 +2,11 @@
 // their TLB rows allow plain access. Otherwise zero, and the instruction moves a single element.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
-import { TLB_BASE } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, load, select, type Value } from '../../wasm/index.ts';
-import { TLB_ROW_COUNT } from './memory-access.ts';
+import { runAddress } from './code-stores.ts';
+import { loadAddress, rowAddress } from './tlb-fill.ts';
 
 const PAGE_BYTES = 4096;
-const ROW_MASK = (TLB_ROW_COUNT - 1) << 4;
 const READ_TAG = 0;
 const WRITE_TAG = 4;
 const ADDEND = 8;
@@ -20,16 +19,18 @@ function toPageEnd(linear: Value): Value {
   return i32(PAGE_BYTES).sub(linear.and(PAGE_BYTES - 1));
 }
 
-/** Byte address in the buffer of `linear`; leaves the function with 0 if the row forbids it. */
-function hostAddress(f: FunctionBuilder, linear: Value, tag: number): Value {
-  const row = f.let(
-    linear
-      .shrU(8)
-      .and(ROW_MASK)
-      .add(load('i32', i32(0), TLB_BASE)),
+/** Byte address in the buffer of `linear`, by `miss` where the row does not hit; 0 leaves. */
+function hostAddress(f: FunctionBuilder, linear: Value, tag: number, miss: () => Value): Value {
+  const row = rowAddress(f, linear);
+  return f.ifValue(
+    load('i32', row, tag).eq(linear.and(-PAGE_BYTES)),
+    () => linear.add(load('i32', row, ADDEND)),
+    () => {
+      const address = f.let(miss());
+      f.if(address.eqz(), () => f.return(i32(0)));
+      return address;
+    },
   );
-  f.if(load('i32', row, tag).ne(linear.and(-PAGE_BYTES)), () => f.return(i32(0)));
-  return f.let(linear.add(load('i32', row, ADDEND)));
 }
 
 /** (destination, source, bytes at most, element size) → bytes copied, whole elements. */
@@ -37,10 +38,10 @@ export const copyRun: SharedFunction = {
   name: 'copyRun',
   params: ['i32', 'i32', 'i32', 'i32'],
   result: 'i32',
-  build(f) {
+  build(f, { call }) {
     const [destination, source, bytes, size] = [f.param(0), f.param(1), f.param(2), f.param(3)];
-    const to = hostAddress(f, destination, WRITE_TAG);
-    const from = hostAddress(f, source, READ_TAG);
+    const to = hostAddress(f, destination, WRITE_TAG, () => call(runAddress, destination, bytes));
+    const from = hostAddress(f, source, READ_TAG, () => call(loadAddress, source, i32(1)));
     const room = f.let(min(toPageEnd(destination), toPageEnd(source)));
     const wanted = f.let(min(bytes, room));
     // Elements are copied one after the other: a destination just behind its source repeats it. In
@@ -57,9 +58,9 @@ export const fillRun: SharedFunction = {
   name: 'fillRun',
   params: ['i32', 'i32', 'i32', 'i32'],
   result: 'i32',
-  build(f) {
+  build(f, { call }) {
     const [destination, value, bytes, size] = [f.param(0), f.param(1), f.param(2), f.param(3)];
-    const to = hostAddress(f, destination, WRITE_TAG);
+    const to = hostAddress(f, destination, WRITE_TAG, () => call(runAddress, destination, bytes));
     const run = f.let(min(bytes, f.let(toPageEnd(destination))).and(size.neg()));
     const isOneByte = size.eq(1).or(value.rotl(8).eq(value));
     f.if(isOneByte, () => {

@@ -88,9 +88,10 @@ export class Translator {
       isDeferred: (instruction) => this.#isDeferred(instruction),
       isUsable: (slot) => (this.#pages.get(slot)?.rewrites ?? 0) <= REWRITES_MAX,
     };
-    options.codePages.onInvalidate((ramOffset, sizeBytes) =>
-      this.#invalidate(ramOffset, sizeBytes),
-    );
+    options.codePages.onInvalidate((ramOffset, sizeBytes) => {
+      this.#invalidate(ramOffset, sizeBytes);
+      return undefined; // The decodings that units were made from keep their lines.
+    });
     options.cache.onSlotWiped = (slot) => this.#forget(slot);
   }
 
@@ -150,6 +151,7 @@ export class Translator {
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
+      this.#cache.setShared(part.slot, true);
       for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
     this.#queue.push(unit);
@@ -266,6 +268,7 @@ export class Translator {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);
       page.units.delete(unit);
+      this.#cache.setShared(slot, page.units.size > 0);
     }
     unit.isDropped = true;
     this.counters.dropped++;

@@ -1,12 +1,9 @@
 // The body of a unit around its instructions: registers and flags in locals, the ways between
 // blocks, and the exits, where what changed is written back.
 
-import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import {
   EIP,
   EIP_BIAS,
-  FLAG_AUX,
-  FLAG_RESULT,
   FUEL,
   FUEL_HELD,
   GPR,
@@ -28,6 +25,7 @@ import type { CallTargets } from './engine-site.ts';
 import { RECORD_BYTES, RECORD_HANDLER, RECORD_SHIFT } from './record.ts';
 import { loadState, storeState } from './state-access.ts';
 import { ENTRY_PAGE_SHIFT } from './unit-entries.ts';
+import type { FlagForm, UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
 import { pageOf, type UnitBlock, type UnitInstruction, type UnitRegion } from './unit-region.ts';
 
@@ -48,7 +46,7 @@ export interface UnitTargets extends CallTargets {
 export class UnitFrame {
   readonly f: FunctionBuilder;
   readonly targets: UnitTargets;
-  readonly flagStore: FlagStore;
+  readonly flags: UnitFlagStore;
   /** Instructions that may still run; those of the current block are already taken off. */
   readonly fuel: Local;
   /** 1 once something wants attention: the instruction under way is the last. */
@@ -63,8 +61,8 @@ export class UnitFrame {
   readonly #enter: Local;
   readonly #registers: readonly Local[];
   readonly #written = new Set<number>();
-  readonly #flagResult: Local;
-  readonly #flagAux: Local;
+  /** By block: the form of the flags that it wants. */
+  readonly #flagForms: readonly FlagForm[];
   readonly #exitAt: Local;
   readonly #exitHandler: Local;
   /** Bit i: page i of the unit's is known to be where it was translated. */
@@ -75,9 +73,20 @@ export class UnitFrame {
   #exitLabel: Label | undefined;
   #exitJumpLabel: Label | undefined;
 
-  /** @param f a handler: of record and fuel */
-  constructor(f: FunctionBuilder, targets: UnitTargets, region: UnitRegion) {
+  /**
+   * @param f a handler: of record and fuel
+   * @param flagForms the form of the flags that each block of the region wants
+   */
+  constructor(
+    f: FunctionBuilder,
+    targets: UnitTargets,
+    region: UnitRegion,
+    flags: UnitFlagStore,
+    flagForms: readonly FlagForm[],
+  ) {
     this.f = f;
+    this.flags = flags;
+    this.#flagForms = flagForms;
     this.targets = targets;
     this.#region = region;
     this.#block = region.blocks[0]!;
@@ -90,15 +99,6 @@ export class UnitFrame {
     this.#exitHandler = f.local('i32');
     this.#reached = f.local('i32');
     this.#registers = Array.from({ length: REGISTER_COUNT }, () => f.local('i32'));
-    this.#flagResult = f.local('i64');
-    this.#flagAux = f.local('i32');
-    this.flagStore = {
-      f,
-      loadResult: () => this.#flagResult,
-      loadAux: () => this.#flagAux,
-      storeResult: (value) => f.set(this.#flagResult, value),
-      storeAux: (value) => f.set(this.#flagAux, value),
-    };
   }
 
   register(number: number): Value {
@@ -121,6 +121,7 @@ export class UnitFrame {
     this.#emitEntry();
     const flow = new UnitFlow(f, this.#region.structure, this.#enter, (index) => {
       this.#block = this.#region.blocks[index]!;
+      this.flags.enterBlock(this.#flagForms[index]!);
       emitBlock(this.#block);
     });
     this.#flow = flow;
@@ -157,8 +158,10 @@ export class UnitFrame {
     if (index !== undefined) {
       const page = isReached ? pageOf(from) : pageOf(offset);
       this.reach(page, from, () => this.exitJump(this.base.add(offset)));
+      this.flags.leaveTo(this.#flagForms[index]!);
       this.#flow!.goTo(index);
     } else if (pageOf(offset) === pageOf(from)) {
+      this.flags.leave();
       this.f.set(this.#exitAt, i32(offset));
       this.f.set(this.#exitHandler, i32(0));
       this.f.br(this.#exitLabel!);
@@ -188,6 +191,7 @@ export class UnitFrame {
 
   /** Returns to the run loop with EIP at `offset`; gives back the fuel of `left` instructions. */
   exitTo(offset: number, left: number): void {
+    this.flags.leaveRarely();
     this.f.set(this.#exitAt, i32(offset));
     this.f.set(this.fuel, this.fuel.add(left));
     this.f.set(this.pending, i32(1));
@@ -196,6 +200,7 @@ export class UnitFrame {
 
   /** Lets the interpreter run `instruction`, giving back the fuel of `left` instructions. */
   exitInterpret(instruction: UnitInstruction, left: number): void {
+    this.flags.leaveRarely();
     this.f.set(this.#exitAt, i32(instruction.offset));
     this.f.set(this.#exitHandler, i32(instruction.handler));
     this.f.set(this.fuel, this.fuel.add(left));
@@ -204,6 +209,7 @@ export class UnitFrame {
 
   /** Continues at an EIP anywhere. */
   exitJump(eip: Value): void {
+    this.flags.leave();
     this.f.set(this.#exitAt, eip);
     this.f.br(this.#exitJumpLabel!);
   }
@@ -219,8 +225,7 @@ export class UnitFrame {
     for (const [number, register] of this.#registers.entries()) {
       f.set(register, loadState(GPR + number * GPR_BYTES));
     }
-    f.set(this.#flagResult, load('i64', i32(0), FLAG_RESULT));
-    f.set(this.#flagAux, loadState(FLAG_AUX));
+    this.flags.loadAll();
   }
 
   /** Finds the root page from the one that the entry lies on. */
@@ -278,7 +283,6 @@ export class UnitFrame {
     for (const number of this.#written) {
       f.store('i64', i32(0), this.#registers[number]!.extendU(), GPR + number * GPR_BYTES);
     }
-    f.store('i64', i32(0), this.#flagResult, FLAG_RESULT);
-    storeState(f, FLAG_AUX, this.#flagAux);
+    this.flags.writeBack(this.targets);
   }
 }

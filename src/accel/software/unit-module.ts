@@ -5,13 +5,19 @@ import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
   FunctionBuilder,
   type FunctionReference,
+  i32,
   ModuleBuilder,
   type Signature,
+  type Value,
 } from '../../wasm/index.ts';
 import { EngineEmitter } from './engine-emitter.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
+import { type FlagEffect, FlagWitness, flagEffectOf, flagNeeds } from './unit-flag-needs.ts';
+import { FLAGS_ANY, type FlagForm, UnitFlags } from './unit-flags.ts';
 import { UnitFrame, type UnitTargets } from './unit-frame.ts';
 import {
+  branchTarget,
+  graphOf,
   makeRegion,
   pageOf,
   type UnitBlock,
@@ -68,7 +74,7 @@ export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number)
 
 function buildBody(region: UnitRegion, targets: UnitTargets): FunctionBuilder {
   const f = new FunctionBuilder(HANDLER);
-  const frame = new UnitFrame(f, targets, region);
+  const frame = new UnitFrame(f, targets, region, new UnitFlags(f), flagFormsOf(region));
   frame.build((block) => emitBlock(frame, block));
   return f;
 }
@@ -86,30 +92,78 @@ function emitBlock(frame: UnitFrame, block: UnitBlock): void {
   else frame.f.unreachable();
 }
 
+/** The form of the flags that each block wants at its start. */
+function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
+  const { successors } = graphOf(blocks, entries);
+  const starts = new Set(blocks.map(({ start }) => start));
+  return flagNeeds(
+    blocks.map(({ instructions, isDeferred, fallsThrough, returnsTo }, index) => {
+      const last = instructions.at(-1)!;
+      const target = branchTarget(last);
+      const ways = [target, fallsThrough ? last.next : undefined].filter(
+        (way) => way !== undefined,
+      );
+      const staysInUnit =
+        isDeferred ||
+        returnsTo.length > 0 ||
+        (ways.length > 0 && ways.every((way) => starts.has(way)));
+      return {
+        effects: instructions
+          .slice(0, isDeferred ? -1 : undefined)
+          .map((instruction) => flagEffectOf(instruction, witness)),
+        successors: successors[index]!,
+        doesLeave: !staysInUnit,
+      };
+    }),
+  );
+}
+
 function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: number): void {
-  const { compiled, variant } = instruction.meaning;
   const { f } = frame;
+  const { changesInBranch } = flagEffectOf(instruction, witness);
   // Its bytes in the next page must be those that were decoded.
   const lastPage = pageOf(instruction.next - 1);
   frame.reach(lastPage, instruction.offset, () => frame.exitInterpret(instruction, left));
   f.recycling(() => {
-    let site: UnitSite | undefined;
-    f.block((end) => {
-      frame.instructionEnd = end;
-      site = new UnitSite(frame, instruction, left);
-      const e = new EngineEmitter(site, compiled, variant);
-      compiled.row.meaning(e, ...e.operands);
-    });
-    if (site!.hasSlowPath) {
+    const site = emitRow(frame, instruction, left, i32(instruction.immediate), changesInBranch);
+    if (site.hasSlowPath) {
       f.if(frame.pending, () => frame.exitTo(instruction.next, left - 1));
     }
   });
 }
 
+function emitRow(
+  frame: UnitFrame,
+  instruction: UnitInstruction,
+  left: number,
+  immediate: Value,
+  changesInBranch: boolean,
+): UnitSite {
+  const { compiled, variant } = instruction.meaning;
+  let site: UnitSite | undefined;
+  frame.f.block((end) => {
+    frame.instructionEnd = end;
+    frame.flags.enterInstruction(changesInBranch);
+    site = new UnitSite(frame, instruction, left, immediate);
+    const e = new EngineEmitter(site, compiled, variant);
+    compiled.row.meaning(e, ...e.operands);
+  });
+  return site!;
+}
+
 /** Whether the row can only be run by the interpreter: found by trying. */
 export function mustDefer(instruction: UnitInstruction): boolean {
-  const module = new ModuleBuilder();
-  const targets = importTargets(module, 0);
+  try {
+    witness(instruction, true);
+    return false;
+  } catch (error) {
+    if (error instanceof Deferred) return true;
+    throw error;
+  }
+}
+
+/** Emits the instruction to see what it does to the flags. */
+function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagEffect {
   const block: UnitBlock = {
     start: instruction.offset,
     instructions: [instruction],
@@ -124,12 +178,14 @@ export function mustDefer(instruction: UnitInstruction): boolean {
     [0],
     [...new Set(pages)].map((page) => ({ page, records: 0 })),
   );
-  const frame = new UnitFrame(new FunctionBuilder(HANDLER), targets, region);
-  try {
-    frame.build(() => emitBlock(frame, block));
-    return false;
-  } catch (error) {
-    if (error instanceof Deferred) return true;
-    throw error;
-  }
+  const f = new FunctionBuilder(HANDLER);
+  const flags = new FlagWitness(f);
+  const targets = importTargets(new ModuleBuilder(), 0);
+  const frame = new UnitFrame(f, targets, region, flags, [FLAGS_ANY]);
+  const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
+  frame.build(() => {
+    emitRow(frame, instruction, 1, immediate, false);
+    f.unreachable();
+  });
+  return flags.effect();
 }

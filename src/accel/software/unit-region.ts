@@ -235,7 +235,7 @@ export function makeRegion(
 }
 
 /** The ways between blocks that do not leave the unit. */
-function graphOf(blocks: readonly UnitBlock[], entries: readonly number[]): ControlGraph {
+export function graphOf(blocks: readonly UnitBlock[], entries: readonly number[]): ControlGraph {
   const indexes = new Map(blocks.map(({ start }, index) => [start, index]));
   const successors = blocks.map(({ instructions, isDeferred, fallsThrough, returnsTo }) => {
     const last = instructions.at(-1)!;

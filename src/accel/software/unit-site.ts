@@ -29,14 +29,19 @@ export class UnitSite implements EngineSite {
   /** Whether a slow path was emitted, so that something may be pending at the end. */
   hasSlowPath = false;
 
-  constructor(frame: UnitFrame, instruction: UnitInstruction, left: number) {
+  constructor(
+    frame: UnitFrame,
+    instruction: UnitInstruction,
+    left: number,
+    constant = i32(instruction.immediate),
+  ) {
     this.#frame = frame;
     this.#instruction = instruction;
     this.#left = left;
     this.f = frame.f;
     this.targets = frame.targets;
     this.#scope = frame.f.scope;
-    const { reg, base, index, scale, segment, displacement, immediate } = instruction;
+    const { reg, base, index, scale, segment, displacement } = instruction;
     this.fields = {
       reg: () => i32(reg),
       base: () => i32(base),
@@ -44,9 +49,9 @@ export class UnitSite implements EngineSite {
       scale: () => i32(scale),
       segment: () => i32(segment),
       displacement: () => i32(displacement),
-      immediate: () => i32(immediate),
+      immediate: () => constant,
     };
-    this.flagStore = frame.flagStore;
+    this.flagStore = frame.flags;
   }
 
   loadRegister(offset: Value, size: number): Value {

@@ -24,7 +24,8 @@ import {
   isInside,
   SECTOR_BYTES,
 } from '../../devices/block/block-device.ts';
-import { checkUnlocked, type ImageLock, lockImage } from './image-lock.ts';
+import type { ProcessLock } from '../process-lock.ts';
+import { checkUnlocked, lockImage } from './image-lock.ts';
 
 /** How an image is opened. */
 export interface RawImageOptions {
@@ -43,7 +44,7 @@ export class RawImage implements BlockDevice {
   readonly isReadOnly: boolean;
   readonly label: string;
   readonly #file: number;
-  readonly #lock: ImageLock | undefined;
+  readonly #lock: ProcessLock | undefined;
   readonly #queue: { readonly task: Task; readonly done: BlockDone }[] = [];
   #isWorking = false;
   #isClosed = false;
@@ -53,7 +54,7 @@ export class RawImage implements BlockDevice {
     label: string,
     sizeBytes: number,
     isReadOnly: boolean,
-    lock: ImageLock | undefined,
+    lock: ProcessLock | undefined,
   ) {
     this.#file = file;
     this.label = label;
@@ -70,7 +71,7 @@ export class RawImage implements BlockDevice {
   static open(path: string, options: RawImageOptions = {}): RawImage {
     const { isReadOnly = false, sectorBytes = SECTOR_BYTES, onWarning } = options;
     const file = openFile(path, isReadOnly);
-    let lock: ImageLock | undefined;
+    let lock: ProcessLock | undefined;
     try {
       const stat = fstatSync(file);
       if (!stat.isFile()) throw new Error(`Cannot open image "${path}" as it must be a plain file`);

@@ -1,6 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -61,6 +69,25 @@ test('a folder with other things in it, or none, is refused', async () => {
   writeFileSync(join(path, 'thesis.txt'), 'all my work');
   await expect(DirectoryStore.open(path)).rejects.toMatchObject({ code: 'NOT_A_SNAPSHOT' });
   expect(readdirSync(path)).toEqual(['thesis.txt']);
+});
+
+// Goal: a disk that lost a bit must not spoil what is saved after.
+test('a damaged blob of the right size is mended by a save that brings its bytes', async () => {
+  const path = folder();
+  const store = await DirectoryStore.open(path);
+  await saveFull(store, NODE_PLATFORM, 'a', RAM_A);
+  const { pages, state } = (await SnapshotReader.open(store, NODE_PLATFORM, 'a')).manifest;
+  for (const { digest } of [...pages, state]) {
+    const file = join(path, 'blobs', 'sha256', digest.slice(7));
+    const bytes = readFileSync(file);
+    bytes[9] = bytes[9]! ^ 0x10;
+    writeFileSync(file, bytes);
+  }
+  const other = await DirectoryStore.open(path);
+  expect(await other.isWhole(pages[0]!)).toBe(false);
+  await expect(contentAt(path, 'a')).rejects.toMatchObject({ code: 'CORRUPT' });
+  await saveFull(other, NODE_PLATFORM, 'b', RAM_A);
+  for (const tag of ['a', 'b']) expect(await contentAt(path, tag)).toEqual(contentOf(RAM_A));
 });
 
 test('a newer layout, and a lost index, are refused by name', async () => {

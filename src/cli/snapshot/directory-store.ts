@@ -32,8 +32,8 @@ import {
   type TagEntry,
   unknownTag,
 } from '../../snapshot/store.ts';
+import { isAlive, ownHolder, type ProcessLock, readHolder, takeLock } from '../process-lock.ts';
 import { NODE_PLATFORM } from './node-platform.ts';
-import { isAlive, ownHolder, type ProcessLock, readHolder, takeLock } from './process-lock.ts';
 import {
   BLOBS_FOLDER,
   hostError,
@@ -77,6 +77,8 @@ export class DirectoryStore implements SnapshotStore {
   readonly path: string;
   readonly #files: StoreFiles;
   readonly #lockTimeoutMs: number;
+  /** Blobs that this object has read or written, and were whole. */
+  readonly #whole = new Set<Digest>();
 
   private constructor(path: string, files: StoreFiles, options: DirectoryStoreOptions) {
     this.path = path;
@@ -104,6 +106,20 @@ export class DirectoryStore implements SnapshotStore {
 
   async has({ digest, size }: BlobKey): Promise<boolean> {
     return (await this.#files.size(this.#files.blobPath(digest))) === size;
+  }
+
+  async isWhole(key: BlobKey): Promise<boolean> {
+    if (!(await this.has(key))) return false;
+    if (this.#whole.has(key.digest)) return true;
+    try {
+      await this.getBlob(key);
+    } catch (error) {
+      const isDamaged = error instanceof SnapshotError && error.code !== 'IO';
+      if (isDamaged) return false;
+      throw error;
+    }
+    this.#whole.add(key.digest);
+    return true;
   }
 
   async firstMissing(keys: readonly BlobKey[]): Promise<BlobKey | undefined> {
@@ -138,6 +154,14 @@ export class DirectoryStore implements SnapshotStore {
     return bytes;
   }
 
+  async getBlobInto(key: BlobKey, target: Uint8Array, options: CancelOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    const found = await this.#files.readInto(this.#files.blobPath(key.digest), target);
+    if (found === undefined) throw missingBlob(key.digest);
+    if (found !== key.size || target.length !== key.size) throw wrongBlobSize(key, found);
+    await checkDigest(NODE_PLATFORM, key, target);
+  }
+
   async *streamBlob({ digest }: BlobKey, offset: number): AsyncGenerator<Uint8Array> {
     try {
       const stream = createReadStream(this.#files.blobPath(digest), {
@@ -166,7 +190,7 @@ export class DirectoryStore implements SnapshotStore {
   }
 
   async openWriter(): Promise<SnapshotStoreWriter> {
-    const holder = await ownHolder();
+    const holder = ownHolder();
     const lease = this.#files.at(WRITERS_FOLDER, holder.id);
     // Under the lock, so that `gc` either sees this writer or is done.
     await this.#locked('write to', async () => {
@@ -259,8 +283,11 @@ export class DirectoryStore implements SnapshotStore {
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options: PutOptions,
     owner: string,
-  ): Promise<void> {
-    if (!(await this.has(key))) await this.#files.putBlob(key, content, options, owner);
+  ): Promise<boolean> {
+    if (await this.isWhole(key)) return false;
+    await this.#files.putBlob(key, content, options, owner);
+    this.#whole.add(key.digest);
+    return true;
   }
 
   async #putManifest(tag: string, bytes: Uint8Array, owner: string): Promise<Descriptor> {
@@ -332,7 +359,7 @@ export class DirectoryStore implements SnapshotStore {
     const bytes = encodeIndex(index);
     if (bytes.length > STORE_INDEX_BYTES_MAX)
       throw new SnapshotError('TOO_LARGE', `Cannot write "${path}" as it would be too large`);
-    if (!(await lock.isHeld()))
+    if (!lock.isHeld())
       throw new SnapshotError('BUSY', `Cannot change tags in "${this.path}": the lock was taken`);
     await this.#files.replace(path, bytes, '.', owner);
   }
@@ -359,14 +386,14 @@ export class DirectoryStore implements SnapshotStore {
     } catch (error) {
       throw hostError(action, this.path, error);
     } finally {
-      await lock.release();
+      lock.release();
     }
   }
 
   async #checkNoWriters(): Promise<void> {
     for (const name of await this.#names(WRITERS_FOLDER)) {
-      const holder = await readHolder(this.#files.at(WRITERS_FOLDER, name));
-      if (holder === undefined || !(await isAlive(holder))) continue;
+      const holder = readHolder(this.#files.at(WRITERS_FOLDER, name));
+      if (holder === undefined || !isAlive(holder)) continue;
       throw new SnapshotError(
         'BUSY',
         `Cannot collect garbage in "${this.path}" as no snapshot must be in the making: ` +

@@ -46,7 +46,8 @@ export class MachineStore {
   async save(tag: string, onFraction: OnFraction = () => {}): Promise<string> {
     const snapshots = await this.#open();
     const saved = await snapshots.save(tag, {
-      onProgress: ({ givenBytes, ramBytes }) => onFraction(givenBytes / ramBytes),
+      onProgress: ({ doneBytes, totalBytes }) =>
+        onFraction(totalBytes === 0 ? 1 : doneBytes / totalBytes),
     });
     const size = `${(saved.writtenBytes / MIB).toFixed(1)} MiB`;
     const kind = saved.isIncremental ? `${saved.pageCount} pages that changed` : 'all of RAM';

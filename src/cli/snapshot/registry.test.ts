@@ -142,6 +142,13 @@ describe.skipIf(!hasRegistry())('with docker-registry (skipped where it is not i
     expect(last).toBe(7);
     expect(pulled.manifest.digest).toBe(first.manifest.digest);
     expect(await contentAt(other, 'b')).toEqual(contentOf(RAM));
+    // A blob that was damaged since is fetched again.
+    const { pages } = (await SnapshotReader.open(other, NODE_PLATFORM, 'b')).manifest;
+    const file = join(other.path, 'blobs', 'sha256', pages[0]!.digest.slice(7));
+    writeFileSync(file, Buffer.alloc(pages[0]!.size, 7));
+    const later = await DirectoryStore.open(other.path);
+    expect(await pull(later, 'b', to, { env })).toMatchObject({ movedBlobs: 1 });
+    expect(await contentAt(later, 'b')).toEqual(contentOf(RAM));
     const byDigest = parseReference(`${registry.host}/vm/one@${first.manifest.digest}`);
     expect(await pull(other, 'c', byDigest, { env })).toMatchObject({ movedBlobs: 0 });
   });

@@ -95,7 +95,7 @@ export async function pull(
   const writer = await store.openWriter();
   try {
     const moved = await transfer(blobs, options, async (blob) => {
-      if (await store.has(blob)) return 0;
+      if (await store.isWhole(blob)) return 0;
       if (blob.size > BLOB_BYTES_MAX)
         throw new SnapshotError('TOO_LARGE', `Cannot pull blob "${blob.digest}": it is too large`);
       const content = download(client, blob);

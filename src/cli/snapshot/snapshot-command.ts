@@ -1,6 +1,5 @@
 // `quire snapshot VERB`: snapshots in a store, for people and, with --json, for programs.
 
-import { formatSize } from '../../base/hex.ts';
 import { coreImageOf } from '../../snapshot/core-image.ts';
 import { compareSnapshots } from '../../snapshot/difference.ts';
 import { sectionKey } from '../../snapshot/sections.ts';
@@ -18,6 +17,14 @@ import { DirectoryStore } from './directory-store.ts';
 import { NODE_PLATFORM } from './node-platform.ts';
 import { pull, push, type TransferOptions, type TransferProgress } from './registry.ts';
 import { parseReference } from './registry-reference.ts';
+import {
+  type Damaged,
+  describeDifference,
+  describeList,
+  describeSnapshot,
+  type Summary,
+  size,
+} from './snapshot-text.ts';
 import { storeFolder } from './store-location.ts';
 
 const OPTIONS: readonly Option[] = [
@@ -127,24 +134,6 @@ function open(store: DirectoryStore, tag: string): Promise<Reader> {
   return SnapshotReader.open(store, NODE_PLATFORM, tag);
 }
 
-/** A size for people: two digits behind the point at most. */
-function size(bytes: number): string {
-  if (bytes < 1024) return formatSize(bytes);
-  const power = Math.min(4, Math.floor(Math.log2(bytes) / 10));
-  const unit = ['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]!;
-  return `${Number((bytes / 1024 ** power).toFixed(1))} ${unit}`;
-}
-
-interface Summary {
-  readonly tag: string;
-  readonly digest: string;
-  readonly created: string;
-  readonly parent: string | null;
-  readonly ramBytes: number;
-  readonly pageBytes: number;
-  readonly storedBytes: number;
-}
-
 async function summarize(store: DirectoryStore, tag: string): Promise<Summary> {
   const { manifest, digest, pageIndex } = await open(store, tag);
   const layers = [manifest.config, manifest.state, manifest.pageIndex, ...manifest.pages];
@@ -156,11 +145,12 @@ async function summarize(store: DirectoryStore, tag: string): Promise<Summary> {
     ramBytes: pageIndex.blocks.reduce((sum, block) => sum + block.sizeBytes, 0),
     pageBytes: pageIndex.runs.reduce((sum, run) => sum + run.pageCount * 4096, 0),
     storedBytes: layers.reduce((sum, layer) => sum + layer.size, 0),
+    blobCount: layers.length,
   };
 }
 
 async function list({ store, streams, isJSON }: Call): Promise<number> {
-  const rows: (Summary | { tag: string; error: string })[] = [];
+  const rows: (Summary | Damaged)[] = [];
   for (const { tag } of await store.list()) {
     try {
       rows.push(await summarize(store, tag));
@@ -171,17 +161,8 @@ async function list({ store, streams, isJSON }: Call): Promise<number> {
     }
   }
   if (isJSON) streams.out.write(`${JSON.stringify(rows)}\n`);
-  else {
-    if (rows.length === 0) streams.out.write(`No snapshots in "${store.path}"\n`);
-    for (const row of rows) {
-      const rest =
-        'error' in row
-          ? row.error
-          : `${row.created.slice(0, 19).replace('T', ' ')}  RAM ${size(row.ramBytes)}, ` +
-            `in use ${size(row.pageBytes)}, stored ${size(row.storedBytes)}`;
-      streams.out.write(`${row.tag.padEnd(20)} ${rest}\n`);
-    }
-  }
+  else if (rows.length === 0) streams.out.write(`No snapshots in "${store.path}"\n`);
+  else streams.out.write(describeList(rows));
   return EXIT_OK;
 }
 
@@ -207,17 +188,8 @@ async function show({ store, args, streams, isJSON }: Call): Promise<number> {
     streams.out.write(`${JSON.stringify(json)}\n`);
     return EXIT_OK;
   }
-  const { out } = streams;
-  out.write(`${tag}: ${summary.digest}\ncreated ${summary.created}\n`);
-  if (summary.parent !== null) out.write(`made from ${summary.parent}\n`);
-  out.write(`configuration ${JSON.stringify(reader.config)}\n`);
-  out.write(
-    `${reader.pageIndex.blobs.length} blobs of pages, ${size(summary.storedBytes)} in all\n`,
-  );
-  for (const { id, sizeBytes, pageCount } of blocks)
-    out.write(`block ${id}: ${size(sizeBytes)}, of which ${size(pageCount * 4096)} not zeros\n`);
-  for (const { section, version, fieldCount } of sections)
-    out.write(`section ${section}: version ${version}, ${fieldCount} fields\n`);
+  const { config } = reader;
+  streams.out.write(describeSnapshot(summary, config, blocks, sections));
   return EXIT_OK;
 }
 
@@ -227,39 +199,9 @@ async function diff({ store, args, streams, isJSON }: Call): Promise<number> {
   const isSame = found.config.length + found.sections.length + found.blocks.length === 0;
   const { out } = streams;
   if (isJSON) out.write(`${JSON.stringify(found)}\n`);
-  else {
-    for (const key of found.config) out.write(`configuration "${key}" differs\n`);
-    for (const { section, versions, fields } of found.sections) {
-      const [one, other] = versions;
-      if (one === undefined || other === undefined)
-        out.write(`section ${section}: only in ${one === undefined ? args[1] : args[0]}\n`);
-      else if (one !== other) out.write(`section ${section}: version ${one}, ${other}\n`);
-      else out.write(`section ${section}: fields ${fields.join(', ')}\n`);
-    }
-    for (const { blockId, sizeBytes, pages } of found.blocks) {
-      const [one, other] = sizeBytes;
-      if (one !== other)
-        out.write(`block ${blockId}: ${one ?? 'no'} bytes, ${other ?? 'no'} bytes\n`);
-      else out.write(`block ${blockId}: ${pages.length} pages: ${ranges(pages)}\n`);
-    }
-  }
+  else out.write(describeDifference(found, a!, b!));
   // As diff(1): 1 if they differ.
   return isSame ? EXIT_OK : EXIT_ERROR;
-}
-
-/** Page numbers as `1–4, 9`; the first sixteen runs. */
-function ranges(pages: readonly number[]): string {
-  const RUNS_SHOWN = 16;
-  const runs: [number, number][] = [];
-  for (const page of pages) {
-    const last = runs.at(-1);
-    if (last !== undefined && last[1] === page - 1) last[1] = page;
-    else runs.push([page, page]);
-  }
-  const text = runs
-    .slice(0, RUNS_SHOWN)
-    .map(([first, last]) => (first === last ? `${first}` : `${first}–${last}`));
-  return text.join(', ') + (runs.length > RUNS_SHOWN ? ', …' : '');
 }
 
 async function verify({ store, args, streams, isJSON }: Call): Promise<number> {

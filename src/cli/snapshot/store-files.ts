@@ -90,6 +90,30 @@ export class StoreFiles {
     }
   }
 
+  /**
+   * Reads a file into `target`, if that has its size. The size of the file; undefined if it is not
+   * there.
+   */
+  async readInto(path: string, target: Uint8Array): Promise<number | undefined> {
+    let handle: FileHandle | undefined;
+    try {
+      handle = await open(path, 'r');
+      const { size } = await handle.stat();
+      if (size !== target.length) return size;
+      for (let done = 0; done < size; ) {
+        const { bytesRead } = await handle.read(target, done, size - done, done);
+        if (bytesRead === 0) return done; // Somebody cuts it off meanwhile.
+        done += bytesRead;
+      }
+      return size;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw hostError('read', path, error);
+    } finally {
+      await handle?.close();
+    }
+  }
+
   /** Writes a small file in one step: whoever reads it finds the old bytes or the new ones. */
   async replace(path: string, bytes: Uint8Array, folder: string, owner: string): Promise<void> {
     await this.#aside(owner, async (aside, handle) => {

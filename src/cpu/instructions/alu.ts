@@ -21,7 +21,7 @@ const add: Arithmetic = (e, a, b, size) => {
 
 const adc: Arithmetic = (e, a, b, size) => {
   const r = e.let(a.add(b).add(carryOf(e, size)));
-  e.flags.add(a, b, r, size);
+  e.flags.add(a, b, r, size, true);
   return r;
 };
 
@@ -33,7 +33,7 @@ const sub: Arithmetic = (e, a, b, size) => {
 
 const sbb: Arithmetic = (e, a, b, size) => {
   const r = e.let(a.sub(b).sub(carryOf(e, size)));
-  e.flags.sub(a, b, r, size);
+  e.flags.sub(a, b, r, size, true);
   return r;
 };
 
