@@ -68,6 +68,8 @@ export interface CodeReader {
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;
+  /** Whether a unit is entered at an offset. */
+  isEntry(offset: number): boolean;
   /** Byte address of the first record of a page that an instruction was found on. */
   recordsOf(page: number): number;
 }
@@ -95,6 +97,7 @@ function isCall({ meaning }: UnitInstruction): boolean {
   return meaning.compiled.row.mnemonic === 'CALL';
 }
 
+const ENV: any = (globalThis as any).process?.env ?? {};
 /** @param root offset where hot code was seen: the walk starts there */
 export function findRegion(reader: CodeReader, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
@@ -135,6 +138,7 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
   function walk(start: number, depth: number): void {
     leaders.add(start);
     for (let offset = start; !found.has(offset) && found.size < INSTRUCTIONS_MAX; ) {
+      if (ENV.T2A_STOP && reader.isEntry(offset) && offset !== root) return;
       const instruction = reader.instructionAt(offset);
       if (!instruction || !takePages(instruction)) return;
       found.set(offset, instruction);
