@@ -55,7 +55,7 @@ import { findRecords, loadAddress } from './tlb-fill.ts';
 const I = 'i32' as const;
 const PAGE_BYTES = 4096;
 /** Ways to code that is no unit's entry, as a power of two, before it counts as hot. */
-const HEAT_BITS = 7;
+const HEAT_BITS = Number((globalThis as any).process?.env?.T2A_HEAT ?? 12);
 const PAGE_MASK = 0xfffff000 | 0;
 const CS_FIELDS = SEGMENT + CS * SEGMENT_BYTES;
 
@@ -126,11 +126,11 @@ function countHeat(
 ): void {
   const base = f.let(loadState(HEAT_BASE));
   f.if(base, () => {
-    const counter = f.let(base.add(record.shrU(RECORD_SHIFT).and(HEAT_BYTES - 1)));
-    const count = f.let(load('i32_8u', counter).add(1));
-    f.store('i32_8', counter, count);
+    const counter = f.let(base.add(record.shrU(RECORD_SHIFT - 1).and(HEAT_BYTES - 2)));
+    const count = f.let(load('i32_16u', counter).add(1));
+    f.store('i32_16', counter, count);
     f.if(count.shrU(HEAT_BITS), () => {
-      f.store('i32_8', counter, i32(0));
+      f.store('i32_16', counter, i32(0));
       // The numbers of entries lie behind the counters, and only entries have one.
       const entry = load('i32_16u', record, RECORD_HANDLER).shl(1);
       f.if(load('i32_16u', entry.add(base), HEAT_BYTES), () => dispatch(context, f, record, fuel));
