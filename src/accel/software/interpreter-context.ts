@@ -55,7 +55,7 @@ import { findRecords, loadAddress } from './tlb-fill.ts';
 const I = 'i32' as const;
 const PAGE_BYTES = 4096;
 /** Ways to code that is no unit's entry, as a power of two, before it counts as hot. */
-const HEAT_BITS = Number((globalThis as any).process?.env?.T2A_HEAT ?? 12);
+const HEAT_BITS = 12;
 const PAGE_MASK = 0xfffff000 | 0;
 const CS_FIELDS = SEGMENT + CS * SEGMENT_BYTES;
 
@@ -228,7 +228,9 @@ export class InterpreterContext {
       const inPage = f.let(eip.sub(loadState(PAGE_EIP)));
       f.if(inPage.ltU(PAGE_BYTES), () => {
         const records = f.let(loadState(PAGE_RECORDS));
-        dispatch(this, f, f.let(inPage.shl(RECORD_SHIFT).add(records)), fuel);
+        const record = f.let(inPage.shl(RECORD_SHIFT).add(records));
+        countHeat(this, f, record, fuel);
+        dispatch(this, f, record, fuel);
       });
       f.returnCall(this.lookUp, eip, fuel);
     });

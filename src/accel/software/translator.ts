@@ -153,7 +153,13 @@ export class Translator {
   #page(slot: number): PageHeat {
     let page = this.#pages.get(slot);
     if (!page) {
-      page = { samples: 0, rewrites: 0, units: new Set(), roots: new Set(), covered: new Uint8Array(PAGE_BYTES) };
+      page = {
+        samples: 0,
+        rewrites: 0,
+        units: new Set(),
+        roots: new Set(),
+        covered: new Uint8Array(PAGE_BYTES),
+      };
       this.#pages.set(slot, page);
     }
     return page;

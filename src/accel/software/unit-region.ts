@@ -7,7 +7,7 @@ import { KIND_PAGE_BRANCH } from './record.ts';
 import { type ControlGraph, type Structure, structureOf } from './unit-structure.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
-const INSTRUCTIONS_MAX = Number((globalThis as any).process?.env?.T2A_MAX ?? 64);
+const INSTRUCTIONS_MAX = 160;
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
 /** Pages of one unit: as many numbers as fit beside that of an entry (UnitEntries). */
@@ -97,7 +97,6 @@ function isCall({ meaning }: UnitInstruction): boolean {
   return meaning.compiled.row.mnemonic === 'CALL';
 }
 
-const ENV: any = (globalThis as any).process?.env ?? {};
 /** @param root offset where hot code was seen: the walk starts there */
 export function findRegion(reader: CodeReader, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
@@ -138,7 +137,8 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
   function walk(start: number, depth: number): void {
     leaders.add(start);
     for (let offset = start; !found.has(offset) && found.size < INSTRUCTIONS_MAX; ) {
-      if (ENV.T2A_STOP && reader.isEntry(offset) && offset !== root) return;
+      // Another unit has the code from here on: half as much is compiled, for few more exits.
+      if (offset !== root && reader.isEntry(offset)) return;
       const instruction = reader.instructionAt(offset);
       if (!instruction || !takePages(instruction)) return;
       found.set(offset, instruction);
