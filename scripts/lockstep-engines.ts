@@ -4,7 +4,7 @@
 
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { softwareAccelerator, translatingAccelerator } from '../src/accel/software/index.ts';
+import { interpreterAccelerator, softwareAccelerator } from '../src/accel/software/index.ts';
 import { fetchGuest, guestByName } from '../src/cli/guests/store.ts';
 import { nodeHost } from '../src/cli/node-host.ts';
 import type { Accelerator } from '../src/cpu/vcpu.ts';
@@ -56,12 +56,12 @@ async function main(): Promise<number> {
     linesPerDigest: STEPS_PER_DIGEST,
   };
   const lines: string[] = [];
-  let machine = create(softwareAccelerator);
+  let machine = create(interpreterAccelerator);
   await traceMachine(machine, { ...options, onLine: (line) => lines.push(line) });
   machine.close();
   process.stderr.write(`the interpreter gave ${lines.length} lines\n`);
   let difference: string | undefined;
-  machine = create(translatingAccelerator);
+  machine = create(softwareAccelerator);
   await traceMachine(machine, {
     ...options,
     onLine(line, index) {

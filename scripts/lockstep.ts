@@ -3,7 +3,7 @@
 
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../src/accel/software/index.ts';
 import { createBareMachine } from '../test/oracle/bare-machine.ts';
 import { Comparison } from './lockstep/comparison.ts';
 import { codeAddress, disassemble } from './lockstep/guest-code.ts';
@@ -67,7 +67,7 @@ async function main(): Promise<number> {
   try {
     process.stderr.write(`QEMU runs to 0x${start.toString(16)}\n`);
     const dump = await qemu.runTo(start, number(values.hits, 'hits'));
-    const machine = createBareMachine(softwareAccelerator, memoryMiB << 20);
+    const machine = createBareMachine(interpreterAccelerator, memoryMiB << 20);
     transplant(machine, dump, await qemu.memory(memoryMiB << 20));
     await qemu.trace();
     const comparison = new Comparison(machine, qemu);

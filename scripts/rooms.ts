@@ -23,7 +23,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
 
 /** What a room imports that is no folder: as dependency-cruiser resolves it. */
 const OUTSIDE: Readonly<Record<string, string>> = {
-  node: '^(node:)?(module|process|perf_hooks)$',
+  node: '^(node:)?(fs|module)$',
   koffi: '^node_modules/koffi/',
 };
 

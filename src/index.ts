@@ -1,7 +1,7 @@
 // The library: a machine, what runs its processor, and its memory (the last also
 // as `quire/memory`).
 
-export { softwareAccelerator, translatingAccelerator } from './accel/software/index.ts';
+export { interpreterAccelerator, softwareAccelerator } from './accel/software/index.ts';
 export type { Accelerator, VCPU } from './cpu/vcpu.ts';
 export type { Host, HostSleep } from './machine/host.ts';
 export {

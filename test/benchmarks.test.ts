@@ -11,7 +11,7 @@ import { parseComparison } from '../bench/comparison/options.ts';
 import { FIRST_OUTPUT, type Mark, type Plan, PlanWatch } from '../bench/comparison/plan.ts';
 import { assemble, kernelSource } from '../bench/guests/assemble.ts';
 import { codePagesSource } from '../bench/guests/code-pages.ts';
-import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../src/accel/software/index.ts';
 import { nodeHost } from '../src/cli/node-host.ts';
 import { Machine } from '../src/machine/machine.ts';
 
@@ -94,7 +94,7 @@ async function lettersOf(kernelPath: string): Promise<string> {
   const { readFileSync } = await import('node:fs');
   const machine = Machine.create({
     memoryBytes: 128 << 20,
-    accelerator: softwareAccelerator,
+    accelerator: interpreterAccelerator,
     host: nodeHost,
     kernel: readFileSync(kernelPath),
   });

@@ -1,4 +1,4 @@
-import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../src/accel/software/index.ts';
 import { testChangingCode } from './changing-code.ts';
 
-testChangingCode(softwareAccelerator);
+testChangingCode(interpreterAccelerator);

@@ -2,7 +2,7 @@
 // guest would have them do it; virtio-code.test.ts has the devices on the PCI bus.
 
 import { afterEach, expect, test } from 'vitest';
-import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../src/accel/software/index.ts';
 import { CR0, SEG_ATTRIBUTES, SEGMENT, SEGMENT_BYTES } from '../src/cpu/state-layout.ts';
 import { MemoryDevice } from '../src/devices/block/memory-device.ts';
 import { Machine } from '../src/machine/machine.ts';
@@ -65,7 +65,7 @@ afterEach(() => machine?.close());
 
 function create(drives: readonly DriveConfig[], isFirmware = false): Machine {
   machine = Machine.create({
-    ...{ memoryBytes: 2 << 20, accelerator: softwareAccelerator, host: new FakeHost(), drives },
+    ...{ memoryBytes: 2 << 20, accelerator: interpreterAccelerator, host: new FakeHost(), drives },
     ...(isFirmware ? { firmware: { bios: new Uint8Array(0x1_0000) } } : {}),
   });
   return machine;

@@ -219,7 +219,9 @@ const straight = fc.oneof(
 );
 
 /** An instruction, or a jump over some that follow. */
-type Piece = { readonly code: readonly number[] } | { readonly jump: number; readonly over: number };
+type Piece =
+  | { readonly code: readonly number[] }
+  | { readonly jump: number; readonly over: number };
 
 const piece: fc.Arbitrary<Piece> = fc.oneof(
   { weight: 5, arbitrary: straight.map((code) => ({ code })) },

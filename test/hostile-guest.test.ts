@@ -3,7 +3,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../src/accel/software/index.ts';
 import { nodeHost } from '../src/cli/node-host.ts';
 import { CR0, GPR, SEG_ATTRIBUTES, SEGMENT, SEGMENT_BYTES } from '../src/cpu/state-layout.ts';
 import type { RunExit } from '../src/cpu/vcpu.ts';
@@ -34,7 +34,7 @@ function randomNumbers(seed: number): () => number {
 function createMachine(): Machine {
   return Machine.create({
     memoryBytes: MEMORY_BYTES,
-    accelerator: softwareAccelerator,
+    accelerator: interpreterAccelerator,
     host: new FakeHost(),
   });
 }
@@ -138,7 +138,7 @@ test('random accesses to all ports and device registers leave the host alive', a
       code.push(0xe9, ...word(-(code.length + 5)));
       const machine = Machine.create({
         memoryBytes: MEMORY_BYTES,
-        accelerator: softwareAccelerator,
+        accelerator: interpreterAccelerator,
         host: nodeHost,
       });
       machine.addressSpace.writeBytes(CODE_GPA, Uint8Array.from(code));

@@ -1,16 +1,21 @@
 // Lazy loads: the machine runs while its memory comes.
 
 import { expect, test } from 'vitest';
+import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { nodeHost } from '../src/cli/node-host.ts';
 import { NODE_PLATFORM, ZSTD } from '../src/cli/snapshot/node-platform.ts';
 import type { Machine } from '../src/machine/machine.ts';
+import { cloneMachine } from '../src/snapshot/clone.ts';
 import { MachineSnapshots } from '../src/snapshot/machine-snapshots.ts';
 import { MemoryStore } from '../src/snapshot/memory-store.ts';
+import { ResetPoint } from '../src/snapshot/reset-point.ts';
 import {
   blankMachine,
   countedMemory,
   countedPart,
   countingMachine,
   countOf,
+  GUEST_RAM_BYTES,
 } from './snapshot-guest.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -84,6 +89,30 @@ test('another load in the middle replaces it', async () => {
   expect(isCounted(machine)).toBe(true);
   machine.vcpu.run(500);
   expect(isCounted(machine)).toBe(true);
+});
+
+test('it may be cloned in the middle, and taken back to a point', async () => {
+  const { store, source } = await saved();
+  const machine = blankMachine({ isBlank: true });
+  const snapshots = snapshotsOf(machine, store);
+  await snapshots.load('s', { isLazy: true });
+  const options = {
+    memoryBytes: GUEST_RAM_BYTES,
+    accelerator: softwareAccelerator,
+    host: nodeHost,
+  };
+  const { machine: clone, done } = await cloneMachine(machine, options);
+  const point = await ResetPoint.take(machine);
+  expect(snapshots.lazy!.missingCount).toBeGreaterThan(0);
+  for (const each of [machine, clone, source]) each.vcpu.run(2_000);
+  await Promise.all([done, snapshots.lazy!.done]);
+  for (const each of [machine, clone])
+    expect(Buffer.compare(each.pc.ram.bytes, source.pc.ram.bytes)).toBe(0);
+  await point.reset();
+  expect(isCounted(machine)).toBe(true);
+  expect(countOf(machine)).toBeLessThan(countOf(clone));
+  machine.vcpu.run(2_000);
+  expect(Buffer.compare(machine.pc.ram.bytes, source.pc.ram.bytes)).toBe(0);
 });
 
 // Goal: failures 14 and 15: losing the store is a clear error, and never zeros.

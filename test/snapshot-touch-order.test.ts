@@ -253,6 +253,11 @@ test('no bytes are taken for an order that are none', () => {
   ];
   const good = encodeTouchOrder(blocks, touches);
   expect(decodeTouchOrder(good, index)).toEqual(touches);
+  // Version 1 for ever, by docs/snapshot-format.md: header; "a", 0x3000; "b", 0x1000; two touches.
+  const golden =
+    '514f52440100000002000000020000000100610030000000000000010062001000000000000' +
+    '000000000020000000100000000000000';
+  expect(Buffer.from(good).toString('hex')).toBe(golden);
   fc.assert(
     fc.property(fc.nat({ max: good.length - 1 }), fc.nat({ max: 255 }), (at, value) => {
       for (const bytes of [good.slice(0, at), good.with(at, value)]) {

@@ -3,7 +3,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../src/accel/software/index.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import {
   CPL,
@@ -106,7 +106,7 @@ function stateOf({ vcpu: { state } }: BareMachine) {
 }
 
 test('the translator shows the same flags as the interpreter, at any instruction', () => {
-  const interpreter = createMachine(softwareAccelerator);
+  const interpreter = createMachine(interpreterAccelerator);
   const translator = createMachine(eagerTranslator);
   const { translator: units } = translator.vcpu as SoftwareVCPU;
   const property = fc.property(flagProgram, (program) => {

@@ -2,7 +2,7 @@
 // installed if its bytes changed meanwhile.
 
 import { expect, test, vi } from 'vitest';
-import { translatingAccelerator } from '../src/accel/software/index.ts';
+import { softwareAccelerator } from '../src/accel/software/index.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import type { Translator } from '../src/accel/software/translator.ts';
 import { CodeBoard, EAX, ECX, u32 } from './code-board.ts';
@@ -21,7 +21,7 @@ async function whileCompiling(translator: Translator): Promise<void> {
 }
 
 test('a hot loop is translated while it runs, and gives the same', async () => {
-  const board = new CodeBoard(translatingAccelerator);
+  const board = new CodeBoard(softwareAccelerator);
   const { translator } = board.machine.vcpu as SoftwareVCPU;
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');
@@ -33,7 +33,7 @@ test('a hot loop is translated while it runs, and gives the same', async () => {
 });
 
 test('code that is changed while it is compiled is not installed', async () => {
-  const board = new CodeBoard(translatingAccelerator);
+  const board = new CodeBoard(softwareAccelerator);
   const { translator } = board.machine.vcpu as SoftwareVCPU;
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');

@@ -1,7 +1,7 @@
 // A process of its own that runs one job in Quire, as built in dist/.
 
 import { readFileSync } from 'node:fs';
-import { Machine, softwareAccelerator, translatingAccelerator } from 'quire';
+import { interpreterAccelerator, Machine, softwareAccelerator } from 'quire';
 import { nodeHost } from 'quire/node';
 import { endEarly, watchGuest } from './child.ts';
 import type { QuireJob } from './job.ts';
@@ -10,7 +10,7 @@ const feed = watchGuest<QuireJob>((job) => {
   const { kernelPath, initrdPath, commandLine, memoryBytes } = job;
   const machine = Machine.create({
     memoryBytes,
-    accelerator: job.isTranslating ? translatingAccelerator : softwareAccelerator,
+    accelerator: job.isTranslating ? softwareAccelerator : interpreterAccelerator,
     host: nodeHost,
     kernel: readFileSync(kernelPath),
     commandLine,

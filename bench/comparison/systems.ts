@@ -8,7 +8,7 @@ import type { Job, QuireJob, V86Job } from './job.ts';
 
 export const SYSTEM_NAMES = [
   'quire',
-  'quire-translator',
+  'quire-interpreter',
   'v86-interpreter',
   'v86',
   'qemu',
@@ -41,7 +41,7 @@ function nodeStart(file: string, job: Job, nodeOptions: readonly string[] = []):
 function quire(name: SystemName, isTranslating: boolean): System {
   return {
     name,
-    title: `Quire, ${isTranslating ? 'translator' : 'interpreter'}`,
+    title: isTranslating ? 'Quire' : 'Quire, interpreter',
     start: (job, nodeOptions) => {
       const quireJob: QuireJob = { ...job, isTranslating };
       return nodeStart('quire-child.js', quireJob, nodeOptions);
@@ -99,9 +99,9 @@ function qemu(): Found {
 export async function findSystem(name: SystemName): Promise<Found> {
   switch (name) {
     case 'quire':
-      return quire(name, false);
-    case 'quire-translator':
       return quire(name, true);
+    case 'quire-interpreter':
+      return quire(name, false);
     case 'v86-interpreter':
       return v86(name, false);
     case 'v86':

@@ -2,13 +2,13 @@
 
 import { kvmAccelerator } from '../accel/kvm/kvm-accelerator.ts';
 import { KVMError } from '../accel/kvm/kvm-vm.ts';
-import { softwareAccelerator, translatingAccelerator } from '../accel/software/index.ts';
+import { interpreterAccelerator, softwareAccelerator } from '../accel/software/index.ts';
 import type { Accelerator } from '../cpu/vcpu.ts';
 import { MEMORY_BYTES_MAX as HOST_MEMORY_BYTES_MAX } from '../machine/index.ts';
 import { MEMORY_BYTES_MAX } from './values.ts';
 
 /** Values of `--accel`; those with a colon name what is taken if the first is not to be had. */
-export const ACCELERATORS = ['software', 'software,translator=on', 'kvm', 'kvm:software'] as const;
+export const ACCELERATORS = ['software', 'software,translator=off', 'kvm', 'kvm:software'] as const;
 
 export type AcceleratorName = (typeof ACCELERATORS)[number];
 
@@ -26,7 +26,7 @@ export function openAccelerator(
   onWarning: (message: string) => void,
 ): Accelerator {
   if (name === 'software') return softwareAccelerator;
-  if (name === 'software,translator=on') return translatingAccelerator;
+  if (name === 'software,translator=off') return interpreterAccelerator;
   try {
     return kvmAccelerator((error) => onWarning(error.message));
   } catch (error) {

@@ -75,8 +75,8 @@ export function parseDevices(options: ParsedOptions): readonly DeviceConfig[] {
 }
 
 /**
- * The devices of a machine: what was given and `vmgenid`. A machine that goes on from a snapshot has
- * the snapshot's devices if none was given, and `vmgenid` if the snapshot has it: those that were
+ * The devices of a machine: what was given and `vmgenid`. One that goes on from a snapshot has the
+ * snapshot's devices if none was given, and `vmgenid` if the snapshot has it: those that were
  * made before it was always there have none.
  * @param saved kinds of the snapshot's devices
  */

@@ -66,7 +66,7 @@ export const RUN_OPTIONS: readonly Option[] = [
     names: ['accel'],
     argument: 'NAME',
     summary:
-      'What runs the processor: software (default), software,translator=on (experimental),\n' +
+      'What runs the processor: software (default), software,translator=off (no translation),\n' +
       "kvm (the host's kernel), or kvm:software (KVM where there is one)",
   },
   {

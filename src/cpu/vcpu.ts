@@ -78,6 +78,8 @@ export interface VCPU {
   synchronize(keepsCode?: boolean): void;
   /** Instructions retired since reset; 0 where nobody counts. */
   readonly instructionCount: number;
+  /** Whether it would be quicker for a turn of the host's event loop (code is being compiled). */
+  readonly isWaitingForHost?: boolean;
   /** Gives back what it has of the host; callable inside run. Afterwards it runs no more. */
   close?(): void;
 }

@@ -6,80 +6,29 @@
 // While the processor is halted it sleeps until the next timer or an input.
 
 import type { CPUState } from '../cpu/state.ts';
-import type { Accelerator, VCPU } from '../cpu/vcpu.ts';
+import type { VCPU } from '../cpu/vcpu.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
 import { transaction } from '../memory/transaction.ts';
 import { BootError, type BootImage, enterProtectedMode } from './boot/boot-target.ts';
 import { firmwareSegments } from './boot/firmware-tables.ts';
 import { loadImage } from './boot/load-image.ts';
 import type { MachineClock } from './clock.ts';
-import { type FirmwareConfig, firmwareExtraBytes } from './firmware.ts';
+import { firmwareExtraBytes } from './firmware.ts';
 import type { Host, HostSleep } from './host.ts';
-import { KeyTypist, type TypistState } from './key-typist.ts';
+import { KeyTypist } from './key-typist.ts';
 import { createMachineMemory, type PCMemory } from './machine-memory.ts';
+import type {
+  MachineEnd,
+  MachineOptions,
+  MachinePending,
+  MachineState,
+} from './machine-options.ts';
 import { PC } from './pc.ts';
-import { type InstructionTiming, RunPace } from './run-pace.ts';
+import { RunPace } from './run-pace.ts';
 import type { Screen } from './screen.ts';
 import { SerialStream } from './serial-stream.ts';
-import type { DriveConfig } from './storage.ts';
-import type { DeviceConfig } from './virtio.ts';
 
-/** What a machine is made of, and what it starts. Sizes are bytes. */
-export interface MachineOptions {
-  /**
-   * Guest RAM: whole pages, 1 MiB to what fits in 4 GiB with the tables, or to 63.5 GiB if the
-   * accelerator has RAM of its own kind.
-   */
-  readonly memoryBytes: number;
-  readonly accelerator: Accelerator;
-  readonly host: Host;
-  /** A Linux bzImage or a multiboot image. Without it the processor starts in nothing. */
-  readonly kernel?: Uint8Array;
-  readonly initrd?: Uint8Array;
-  /** Multiboot modules, with their strings. */
-  readonly modules?: readonly { readonly bytes: Uint8Array; readonly commandLine?: string }[];
-  readonly commandLine?: string;
-  /** Drives, each at a place of its own. Their media are the machine's to close. */
-  readonly drives?: readonly DriveConfig[];
-  /** Further devices on the PCI bus. */
-  readonly devices?: readonly DeviceConfig[];
-  /** Firmware that the processor starts in, instead of a kernel. */
-  readonly firmware?: FirmwareConfig;
-  /** How many serial ports there are, 1 to 4; default 1. */
-  readonly serialCount?: number;
-  /** What a triple fault does: stop with a report (the default), or reset as a PC's board would. */
-  readonly onTripleFault?: 'stop' | 'reset';
-  /** What a reset by the guest does: boot again (the default), or end the run. */
-  readonly onGuestReset?: 'reset' | 'stop';
-  /** Time goes by the instructions executed; without it, by the host's clock. */
-  readonly instructionTiming?: InstructionTiming;
-  /** Whether RAM stays zeros until a snapshot is loaded or the machine is reset. */
-  readonly isBlank?: boolean;
-}
-
-/** Where a machine is in its life; `closed` is for ever. */
-export type MachineState = 'created' | 'running' | 'paused' | 'closed';
-
-/** Why a machine stopped by itself. */
-export type MachineEnd =
-  | { readonly kind: 'power-off' }
-  /** The guest reset the machine, and `onGuestReset` is `stop`. */
-  | { readonly kind: 'reset' }
-  /** The guest's own disaster; `report` shows the processor for people. */
-  | { readonly kind: 'disaster'; readonly reason: string; readonly report: string }
-  /** Ours: an invariant of Quire is broken, or a callback threw. */
-  | { readonly kind: 'failure'; readonly error: unknown };
-
-/** State of a machine that is neither its chips' nor its processor's. */
-export interface MachinePending {
-  readonly isResetWanted: boolean;
-  readonly isPowerOffWanted: boolean;
-  /** Why it stopped by itself; never a failure of ours. */
-  readonly end: Exclude<MachineEnd, { kind: 'failure' }> | undefined;
-  /** Input that the guest has not taken, by serial port. */
-  readonly serialInput: readonly Uint8Array[];
-  readonly typist: TypistState;
-}
+export type { MachineEnd, MachineOptions, MachinePending, MachineState };
 
 /** The host's other work gets its turn at least so often, ms. */
 const YIELD_MS = 8;
@@ -161,7 +110,10 @@ export class Machine {
         : { createRAM: (capacityBytes) => accelerator.createRAM!(capacityBytes) }),
     });
     // Before the processor is made: a broken image costs no more than a message.
-    this.#image = options.kernel === undefined ? undefined : loadImage(options, options.kernel);
+    // Whoever gives the guest the host's randomness wants it to have some from the start.
+    const source = options.devices?.find((device) => 'fillRandom' in device);
+    const seeded = source === undefined ? options : { ...options, fillRandom: source.fillRandom };
+    this.#image = options.kernel === undefined ? undefined : loadImage(seeded, options.kernel);
     this.addressSpace = this.memory.guest.addressSpace;
     const executed = () => this.vcpu?.instructionCount ?? 0;
     this.#pace = new RunPace(host, options.instructionTiming, executed);
@@ -521,7 +473,7 @@ export class Machine {
         if (isHalted) {
           await this.#idle();
           yieldedMs = this.#host.nowMs();
-        } else if (this.pc.storage.isBusy || this.#host.nowMs() - yieldedMs >= YIELD_MS) {
+        } else if (this.#isHostWanted || this.#host.nowMs() - yieldedMs >= YIELD_MS) {
           await this.#host.yield();
           yieldedMs = this.#host.nowMs();
         }
@@ -529,6 +481,11 @@ export class Machine {
     } catch (error) {
       this.#finish({ kind: 'failure', error });
     }
+  }
+
+  /** Whether something of the host's is under way that ends in a turn of its event loop. */
+  get #isHostWanted(): boolean {
+    return this.pc.storage.isBusy || this.vcpu.isWaitingForHost === true;
   }
 
   /** One slice and what it asked for; whether the processor is halted. */

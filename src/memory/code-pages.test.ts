@@ -169,6 +169,7 @@ test('isEmpty says whether any page holds code', () => {
   expect(pages.isEmpty).toBe(false);
   pages.onInvalidate(() => {
     if (pages.isEmpty) pages.addLines(0, 128);
+    return undefined;
   });
   pages.dropPage(3 * PAGE);
   expect(pages.isEmpty).toBe(false); // The listener decoded anew.

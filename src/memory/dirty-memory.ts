@@ -30,6 +30,13 @@ const SPREAD = Uint32Array.from({ length: 16 }, (_, four) => {
   return bytes;
 });
 
+/** Bits of a word that are set: by twos, fours and eights, which the product adds up. */
+function bitCount(word: number): number {
+  const twos = word - ((word >>> 1) & 0x5555_5555);
+  const fours = (twos & 0x3333_3333) + ((twos >>> 2) & 0x3333_3333);
+  return Math.imul((fours + (fours >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
+}
+
 /** Called after bits were cleared and before anyone reads the pages; see `onClean`. */
 export type CleanListener = (ramOffset: number, sizeBytes: number) => void;
 
@@ -38,8 +45,6 @@ export class DirtyHarvest {
   readonly client: number;
   /** First page that the bits below stand for: a multiple of 32. */
   readonly firstPageIndex: number;
-  /** How many pages were dirty. */
-  readonly dirtyCount: number;
   /** Bit (page − firstPageIndex), 32 to a word; 0 for pages that were not looked at. */
   readonly words: Uint32Array;
 
@@ -48,9 +53,13 @@ export class DirtyHarvest {
     this.client = client;
     this.firstPageIndex = firstPageIndex;
     this.words = words;
+  }
+
+  /** How many pages were dirty. Counted at each call: a harvest is taken while a machine waits. */
+  get dirtyCount(): number {
     let count = 0;
-    for (let word of words) for (; word !== 0; word &= word - 1) count++;
-    this.dirtyCount = count;
+    for (const word of this.words) count += bitCount(word);
+    return count;
   }
 
   /** Whether page `pageIndex` of the RAM offset space was dirty. */
@@ -234,23 +243,26 @@ export class DirtyMemory {
     const end = first + count;
     const base = first & ~31;
     const taken = new Uint32Array(Math.ceil((end - base) / 32));
-    this.#take(first, end, client, taken);
-    const harvest = new DirtyHarvest(client, base, taken);
-    if (harvest.dirtyCount > 0) this.#rearm(first, count);
-    return harvest;
+    if (this.#take(first, end, client, taken)) this.#rearm(first, count);
+    return new DirtyHarvest(client, base, taken);
   }
 
-  /** Moves the client's bits of pages [first, end) to `taken`; its bit 0 is page `first & ~31`. */
-  #take(first: number, end: number, client: number, taken: Uint32Array): void {
+  /**
+   * Moves the client's bits of pages [first, end) to `taken`; its bit 0 is page `first & ~31`.
+   * @returns whether there were any
+   */
+  #take(first: number, end: number, client: number, taken: Uint32Array): boolean {
     const { bytes } = this;
     const words = this.#words;
     const base = first & ~31;
     const shift = 31 - Math.clz32(client);
     const wordBits = Math.imul(client, 0x01010101);
     let page = first;
+    let any = 0;
     while (page < end) {
       if ((page & 3) !== 0 || end - page < 4) {
         if ((bytes[page]! & client) !== 0) {
+          any = 1;
           bytes[page] = bytes[page]! & ~client;
           const bit = page - base;
           taken[bit >>> 5] = taken[bit >>> 5]! | (1 << (bit & 31));
@@ -262,6 +274,7 @@ export class DirtyMemory {
       for (let word = page >>> 2; word < wordEnd; word++) {
         const found = words[word]! & wordBits;
         if (found === 0) continue;
+        any = 1;
         words[word] = words[word]! & ~wordBits;
         // The client's bits of four bytes, one from each, gathered to four neighbours.
         const spread = found >>> shift;
@@ -271,6 +284,7 @@ export class DirtyMemory {
       }
       page = wordEnd * 4;
     }
+    return any !== 0;
   }
 
   /** Gives a harvest back: its pages are dirty again for its client, others stay as they are. */

@@ -9,7 +9,7 @@ import { MemoryRegion } from './memory-region.ts';
 import { capacityOf, type RAMBacking } from './ram-backing.ts';
 import { RAMList } from './ram-list.ts';
 import { RAMWrites } from './ram-writes.ts';
-import { SoftTLB } from './soft-tlb.ts';
+import { SoftTLB, TLB_ROW_COUNT } from './soft-tlb.ts';
 
 /** Where the parts lie in the buffer, bytes. */
 export interface GuestMemoryLayout {
@@ -91,7 +91,7 @@ export class GuestMemory {
       buffer,
       offset: layout.tlbOffset,
       mmuIndexCount: options.mmuIndexCount ?? 2,
-      rowCount: options.tlbRowCount ?? 4096,
+      rowCount: options.tlbRowCount ?? TLB_ROW_COUNT,
       addressSpace: this.addressSpace,
       isRAMElsewhere: backing !== undefined,
     });
@@ -112,7 +112,7 @@ export class GuestMemory {
 
   /** Where things would lie, so that a WebAssembly.Memory of the right size can be made first. */
   static layout(options: GuestMemoryOptions): GuestMemoryLayout {
-    const { ramCapacityBytes, mmuIndexCount = 2, tlbRowCount: rowCount = 4096 } = options;
+    const { ramCapacityBytes, mmuIndexCount = 2, tlbRowCount: rowCount = TLB_ROW_COUNT } = options;
     const pageCount = ramCapacityBytes / PAGE_SIZE;
     const tlbOffset = roundUpToPage(options.reservedBytes ?? 0);
     const dirtyOffset = tlbOffset + roundUpToPage(SoftTLB.bytesFor({ mmuIndexCount, rowCount }));

@@ -13,6 +13,7 @@ export * from './io-ops.ts';
 export * from './memory-listener.ts';
 export * from './memory-region.ts';
 export * from './missing-pages.ts';
+export * from './page-run.ts';
 export * from './phys-offset.ts';
 export * from './phys-page-map.ts';
 export * from './ram-backing.ts';

@@ -15,7 +15,7 @@ const THERE = 0;
 const MISSING = 1;
 const UNTOUCHED = 2;
 
-/** Which pages are missing, and who fetches them; and which of those that came nobody has touched. */
+/** Which pages are missing, and who fetches them; which of those that came nobody has touched. */
 export class MissingPages {
   /** THERE, MISSING or UNTOUCHED. */
   readonly #states: Uint8Array;

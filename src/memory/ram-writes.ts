@@ -54,19 +54,24 @@ export class RAMWrites implements RAMListListener {
    */
   noteBitmap(ramOffset: number, pageCount: number, words: Uint32Array): void {
     const firstPage = pageIndex(ramOffset);
-    const masks = this.codePages?.masks;
-    for (let index = 0; index * 32 < pageCount; index++) {
-      const rest = pageCount - index * 32;
-      const word = rest < 32 ? words[index]! & ~(-1 << rest) : words[index]!;
-      if (word === 0) continue;
-      const page = firstPage + index * 32;
-      let code = 0;
-      if (masks !== undefined) for (let at = 0; at < 32; at++) code |= masks[page + at]!;
-      if (code === 0) this.dirty.markWord(page, word);
-      else
-        for (let bits = word; bits !== 0; bits &= bits - 1)
-          this.note((page + (31 - Math.clz32(bits & -bits))) * PAGE_SIZE, PAGE_SIZE);
+    const wholeWords = Math.floor(pageCount / 32);
+    for (let index = 0; index < wholeWords; index++)
+      if (words[index] !== 0) this.#noteWord(firstPage + index * 32, words[index]!);
+    const rest = pageCount % 32;
+    if (rest > 0) this.#noteWord(firstPage + wholeWords * 32, words[wholeWords]! & ~(-1 << rest));
+  }
+
+  #noteWord(page: number, word: number): void {
+    const { codePages } = this;
+    let code = 0;
+    if (codePages !== undefined && !codePages.isEmpty)
+      for (let at = 0; at < 32; at++) code |= codePages.masks[page + at]!;
+    if (code === 0) {
+      this.dirty.markWord(page, word);
+      return;
     }
+    for (let bits = word; bits !== 0; bits &= bits - 1)
+      this.note((page + (31 - Math.clz32(bits & -bits))) * PAGE_SIZE, PAGE_SIZE);
   }
 
   // Hot: called before each slow-path store.

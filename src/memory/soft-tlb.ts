@@ -34,6 +34,8 @@ export const TLB_ROM = 8;
 /** Somebody watches the page. */
 export const TLB_WATCH = 16;
 
+/** Rows of each table, unless stated: 64 MiB of pages, as guests work on more than 16 MiB. */
+export const TLB_ROW_COUNT = 16_384;
 /** Size of a row, bytes, and its fields' offsets. */
 export const TLB_ROW_BYTES = 16;
 export const TLB_READ_TAG = 0;
@@ -151,7 +153,7 @@ export class SoftTLB implements MemoryListener {
     /** RAM is not in the buffer that hits go to: all of it takes the slow path. */
     isRAMElsewhere?: boolean;
   }) {
-    const { buffer, offset, mmuIndexCount = 2, rowCount = 4096 } = options;
+    const { buffer, offset, mmuIndexCount = 2, rowCount = TLB_ROW_COUNT } = options;
     if (!Number.isInteger(rowCount) || rowCount < 1 || (rowCount & (rowCount - 1)) !== 0)
       throw new RangeError(
         `Cannot create TLB as its row count must be a power of two: got ${rowCount}`,
@@ -195,7 +197,7 @@ export class SoftTLB implements MemoryListener {
 
   /** Bytes of buffer that the tables take, and what belongs to them. */
   static bytesFor(options: { mmuIndexCount?: number; rowCount?: number } = {}): number {
-    const rows = (options.mmuIndexCount ?? 2) * (options.rowCount ?? 4096);
+    const rows = (options.mmuIndexCount ?? 2) * (options.rowCount ?? TLB_ROW_COUNT);
     return rows * (TLB_ROW_BYTES + 4 + 1) + COUNT_WORDS * 4 + TLB_STORE_PAGES;
   }
 

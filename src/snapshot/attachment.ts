@@ -143,7 +143,7 @@ export async function soundAttachments(
   return sound;
 }
 
-/** For what is wrong with an attachment: it is not sound. What the host refuses is another thing. */
+/** For what is wrong with an attachment: it is not sound. What the host refuses goes on. */
 function isOther(error: unknown): false {
   if (error instanceof SnapshotError && error.code !== 'IO') return false;
   throw error;

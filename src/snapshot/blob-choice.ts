@@ -1,5 +1,5 @@
-// Which blobs of a chain are written anew. Otherwise a long chain would be read for ever for the sake
-// of a few pages.
+// Which blobs of a chain are written anew. Otherwise a long chain would be read for ever for the
+// sake of a few pages.
 
 import { BLOB_PAGES_MAX } from './limits.ts';
 

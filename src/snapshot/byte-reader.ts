@@ -8,10 +8,15 @@ const PIECE_BYTES = 4096;
 
 /** UTF-8 without TextDecoder, which is a platform's. */
 export function decodeUTF8(bytes: Uint8Array): string | undefined {
-  if (bytes.every((byte) => byte < 0x80)) {
+  let bits = 0;
+  for (let i = 0; i < bytes.length; i++) bits |= bytes[i]!;
+  if (bits < 0x80) {
     let text = '';
-    for (let start = 0; start < bytes.length; start += PIECE_BYTES)
-      text += String.fromCharCode(...bytes.subarray(start, start + PIECE_BYTES));
+    for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
+      const piece = bytes.subarray(start, start + PIECE_BYTES);
+      // Spreading would ask an iterator for each byte: a manifest is read at every load.
+      text += Reflect.apply(String.fromCharCode, undefined, piece);
+    }
     return text;
   }
   let escaped = '';

@@ -54,8 +54,8 @@ test('gdb opens the core: registers and memory are what they were', (context) =>
   }
 });
 
-// Goal: crash (8.0, netdump.c) follows the program headers only if the first segment has no alignment
-// or starts off a page; else it takes the file for memory in one piece.
+// Goal: crash (8.0, netdump.c) follows the program headers only if the first segment has no
+// alignment or starts off a page; else it takes the file for memory in one piece.
 test('crash follows the program headers: no segment states an alignment', () => {
   const regions = [0, 0x10_0000].map((gpa) => ({ gpa, sizeBytes: 0x1000 }));
   const header = Buffer.from(elfCoreHeader(regions, [REGISTERS]));

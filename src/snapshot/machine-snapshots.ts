@@ -102,6 +102,7 @@ export class MachineSnapshots {
   /** The snapshot that MIGRATION bits count from. */
   #base: { readonly tag: string; readonly digest: Digest } | undefined;
   #lazy: LazyPages | undefined;
+  #hasSaved = false;
   /** Saves and loads come one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -181,6 +182,12 @@ export class MachineSnapshots {
       return dirtyPages?.length ?? this.#ramPages;
     };
     try {
+      if (!this.#hasSaved) {
+        // Code that runs for the first time is slow: better now than while the guest waits.
+        saveSections(this.machine);
+        await this.machine.giveTurn();
+        this.#hasSaved = true;
+      }
       const { taken, givenCount, pauseMs } = await this.machine.standStill(async () => {
         const startMs = this.#nowMs();
         const taken = this.#takeInstant();

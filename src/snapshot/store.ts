@@ -76,8 +76,8 @@ export interface SnapshotStoreWriter {
 /** A store of snapshots. Every byte that it returns has been compared with its digest. */
 export interface SnapshotStore {
   /**
-   * Whether a blob is there and its bytes are what `key` says. They are compared once in the life of
-   * the store's object.
+   * Whether a blob is there and its bytes are what `key` says. They are compared once in the life
+   * of the store's object.
    * @throws {SnapshotError} `IO`
    */
   isWhole(key: BlobKey): Promise<boolean>;

@@ -1,7 +1,7 @@
-// What Xen's public headers say of a domain's memory (xen/include/public/memory.h: populate_physmap,
-// decrease_reservation; hvm/dm_op.h: relocate_memory, set_mem_type, track_dirty_vram; hvm/hvm_op.h:
-// hvmmem_type_t; domctl.h: shadow operations), and a guest on it. What would lose a page is an error
-// here although the hypervisor lets it pass.
+// What Xen's public headers say of a domain's memory (xen/include/public/memory.h:
+// populate_physmap, decrease_reservation; hvm/dm_op.h: relocate_memory, set_mem_type,
+// track_dirty_vram; hvm/hvm_op.h: hvmmem_type_t; domctl.h: shadow operations), and a guest on it.
+// What would lose a page is an error here although the hypervisor lets it pass.
 
 import type { XenDriver, XenForeignPages, XenMemoryType } from '../../src/accel/xen/xen-driver.ts';
 
@@ -15,6 +15,8 @@ interface Frame {
 export class XenModel implements XenDriver {
   readonly hostBase = 0x7f00_0000_0000n;
   readonly log: string[] = [];
+  /** Called when pages have moved: a guest that runs on may write them. */
+  onMoved: () => void = () => {};
   readonly #memory: Uint8Array;
   readonly #frames = new Map<number, Frame>();
   readonly #mapped = new Set<XenForeignPages>();
@@ -60,6 +62,7 @@ export class XenModel implements XenDriver {
       this.#frames.delete(sourceFrame + index);
       this.#frames.set(targetFrame + index, frame);
     }
+    this.onMoved();
   }
 
   setMemoryType(firstFrame: number, count: number, type: XenMemoryType): void {
@@ -95,6 +98,7 @@ export class XenModel implements XenDriver {
 
   /** A copy: a model cannot map. */
   map(firstFrame: number, count: number): XenForeignPages {
+    this.log.push(`map ${firstFrame}`);
     const pages = { bytes: new Uint8Array(count * PAGE), isPresent: new Uint8Array(count) };
     for (let index = 0; index < count; index++) {
       const frame = this.#frames.get(firstFrame + index);

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { softwareAccelerator } from '../../src/accel/software/index.ts';
+import { interpreterAccelerator } from '../../src/accel/software/index.ts';
 import { buildGuest, missingTool, runInQEMU, runInQuire, selfCheckingGuests } from './run-guest.ts';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -29,7 +29,7 @@ describe.skipIf(noCompiler !== undefined)(`guest programs ${noCompiler ?? ''}`, 
       `${name}: what the manuals say, and what QEMU does${qemuNote}`,
       () => {
         const program = buildGuest(name);
-        const quire = runInQuire(program, softwareAccelerator);
+        const quire = runInQuire(program, interpreterAccelerator);
         expect(quire.split('\n').filter((line) => line.includes('FAIL'))).toEqual([]);
         expect(quire.trimEnd().split('\n').at(-1)).toBe('DONE');
         if (noQEMU) return;

@@ -1,5 +1,6 @@
-// The kernel's own slots for tests: a virtual machine over a piece of our memory, and a processor in
-// it that loads and stores single bytes below 4 GiB, in real mode with segment bases of our choice.
+// The kernel's own slots for tests: a virtual machine over a piece of our memory, and a processor
+// in it that loads and stores single bytes below 4 GiB, in real mode with segment bases of our
+// choice.
 
 import {
   KVM,
@@ -79,16 +80,13 @@ export class KernelMemory {
     return this.#vcpu;
   }
 
-  #run(code: readonly number[], gpa: number, al: number): number | 'exit' {
+  /** Has the processor about to run `code`, with DS:BX at `gpa`. */
+  prepare(code: readonly number[], gpa = 0, al = 0): { fd: number; run: HostBytes } {
     const { fd, run } = this.#start();
     const { calls } = this.vm;
-    const ioctl = (request: number, argument: number): void => {
-      if (calls.ioctl(fd, request, argument) < 0)
-        throw new Error(`ioctl 0x${request.toString(16)}: ${calls.errno()}`);
-    };
     this.#code.set(code);
     const sregs = calls.allocate(KVM_SREGS.sizeBytes);
-    ioctl(KVM.KVM_GET_SREGS, sregs.address);
+    this.#ioctl(KVM.KVM_GET_SREGS, sregs.address);
     const setSegment = (at: number, base: number) => {
       sregs.view.setBigUint64(at + KVM_SEGMENT.at.base, BigInt(base), true);
       sregs.view.setUint16(at + KVM_SEGMENT.at.selector, 0, true);
@@ -96,12 +94,24 @@ export class KernelMemory {
     setSegment(KVM_SREGS.at.cs, CODE_GPA);
     setSegment(KVM_SREGS.at.ds, gpa - (gpa % PAGE));
     sregs.view.setUint16(KVM_SREGS.at.idt + KVM_DTABLE.at.limit, 0, true);
-    ioctl(KVM.KVM_SET_SREGS, sregs.address);
+    this.#ioctl(KVM.KVM_SET_SREGS, sregs.address);
     const regs = calls.allocate(KVM_REGS.sizeBytes);
     regs.view.setBigUint64(KVM_REGS.at.rax, BigInt(al), true);
     regs.view.setBigUint64(KVM_REGS.at.rbx, BigInt(gpa % PAGE), true);
     regs.view.setBigUint64(KVM_REGS.at.rflags, 2n, true);
-    ioctl(KVM.KVM_SET_REGS, regs.address);
+    this.#ioctl(KVM.KVM_SET_REGS, regs.address);
+    return { fd, run };
+  }
+
+  #ioctl(request: number, argument: number): void {
+    const { calls } = this.vm;
+    if (calls.ioctl(this.#start().fd, request, argument) < 0)
+      throw new Error(`ioctl 0x${request.toString(16)}: ${calls.errno()}`);
+  }
+
+  #run(code: readonly number[], gpa: number, al: number): number | 'exit' {
+    const { fd, run } = this.prepare(code, gpa, al);
+    const { calls } = this.vm;
     let isExit = false;
     for (;;) {
       if (calls.ioctl(fd, KVM.KVM_RUN, 0) < 0 && calls.errno() !== 'EINTR')
@@ -113,7 +123,8 @@ export class KernelMemory {
       isExit = true;
     }
     if (isExit) return 'exit';
-    ioctl(KVM.KVM_GET_REGS, regs.address);
+    const regs = calls.allocate(KVM_REGS.sizeBytes);
+    this.#ioctl(KVM.KVM_GET_REGS, regs.address);
     return regs.view.getUint8(KVM_REGS.at.rax);
   }
 }

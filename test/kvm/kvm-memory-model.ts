@@ -1,7 +1,7 @@
 // What the kernel does with memory slots, as its documentation says it (Linux:
 // Documentation/virt/kvm/api.rst, 4.35 KVM_SET_USER_MEMORY_REGION, 4.8 KVM_GET_DIRTY_LOG, 4.117
-// KVM_CLEAR_DIRTY_LOG, 8.29 KVM_CAP_DIRTY_LOG_RING), and as /dev/kvm answers: kvm-memory.test.ts plays
-// the same script to both.
+// KVM_CLEAR_DIRTY_LOG, 8.29 KVM_CAP_DIRTY_LOG_RING), and as /dev/kvm answers: kvm-memory.test.ts
+// plays the same script to both.
 
 import { KVM } from '../../src/accel/kvm/abi.ts';
 import { KVMError, type KVMMemoryRegion, type KVMMemoryVM } from '../../src/accel/kvm/kvm-vm.ts';

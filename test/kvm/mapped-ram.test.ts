@@ -1,5 +1,5 @@
-// RAM that the host maps: what the host does with it, seen in /proc, and what JavaScript's collector
-// must not do. What it shares with other RAM is in test/ram-backing.test.ts.
+// RAM that the host maps: what the host does with it, seen in /proc, and what JavaScript's
+// collector must not do. What it shares with other RAM is in test/ram-backing.test.ts.
 
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

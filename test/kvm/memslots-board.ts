@@ -1,5 +1,6 @@
 // A memory map with slots on it, over the model of the kernel's rules or over the kernel: what a
-// guest reaches goes through the slot if there is one, and through the address space if there is none.
+// guest reaches goes through the slot if there is one, and through the address space if there is
+// none.
 
 import { Memslots, type MemslotsOptions } from '../../src/accel/kvm/memslots.ts';
 import { GuestMemory, type GuestMemoryOptions } from '../../src/memory/index.ts';
@@ -61,7 +62,8 @@ export function createBoard(options: BoardOptions = {}) {
           const at = Number(region.userspaceAddress - model.hostBase);
           const letters = `${(region.flags & 2) !== 0 ? 'r' : 'w'}${region.flags & 1 ? 'l' : ''}`;
           const [gpa, offset] = [region.guestPhysicalAddress / PAGE, at / PAGE];
-          return `${gpa.toString(16)}+${(region.memorySize / PAGE).toString(16)} ${letters} @${offset}`;
+          const pages = (region.memorySize / PAGE).toString(16);
+          return `${gpa.toString(16)}+${pages} ${letters} @${offset}`;
         })
         .sort(),
   };

@@ -1,6 +1,7 @@
 // Random sessions for accelerators that map guest memory: a region tree under change at the bottom,
-// at 4 GiB and at the top of the physical space, a guest that stores, devices that store, clients that
-// take their dirty bits. A byte map says what each page must show, a Set per client what must be dirty.
+// at 4 GiB and at the top of the physical space, a guest that stores, devices that store, clients
+// that take their dirty bits. A byte map says what each page must show, a Set per client what must
+// be dirty.
 
 import fc from 'fast-check';
 import { expect } from 'vitest';

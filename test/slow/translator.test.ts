@@ -1,4 +1,4 @@
-// The translator, which is off by default so far, against the host's own processor: the same cases
+// The translator against the host's own processor: the same cases
 // as the interpreter's, each translated before it runs.
 
 import { testAccelerator } from '../oracle/accelerator-cases.ts';

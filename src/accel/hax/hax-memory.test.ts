@@ -47,6 +47,12 @@ test('RAM is mapped, ROM and ROMD read-only, what goes is unmapped first', () =>
   });
   expect(driver.log).toEqual(['64+1 80', '0+16 80', '4+16 0', '64+1 1']);
   expect(driver.pageCount).toBe(25);
+  driver.log.length = 0;
+  transaction(() => {
+    root.removeSubregion(ram);
+    root.addSubregion(4 * PAGE, MemoryRegion.ram('again', ram.block!));
+  });
+  expect(driver.log).toEqual([]);
 });
 
 // Goal: without a log of the driver's, everything that the guest could have written is dirty.

@@ -1,17 +1,17 @@
-// Guest memory as HAXM maps it: a memory listener over the driver's published interface (Intel HAXM,
-// docs/api.md, "HAXM API Reference", API v4). No real driver has run it: the tests' model follows that
-// page.
+// Guest memory as HAXM maps it: a memory listener over the driver's published interface (Intel
+// HAXM, docs/api.md, "HAXM API Reference", API v4). No real driver has run it: the tests' model
+// follows that page.
 //
-// HAXM has no dirty log. While RAM is mapped the guest may write any of it unseen, so a sync makes all
-// of it dirty, and so does its going away.
+// HAXM has no dirty log. While RAM is mapped the guest may write any of it unseen, so a sync makes
+// all of it dirty, and so does its going away.
 
 import { assert } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import type { MemorySection } from '../../memory/flat-view.ts';
 import type { MemoryListener } from '../../memory/memory-listener.ts';
+import { isSameRun, type PageRun, wholePages } from '../../memory/page-run.ts';
 import type { RAMList } from '../../memory/ram-list.ts';
 import type { RAMWrites } from '../../memory/ram-writes.ts';
-import { isSameRun, type PageRun, wholePages } from '../page-run.ts';
 
 /** The guest reads, and leaves when it writes. */
 export const HAX_RAM_INFO_ROM = 0x01;

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { DIRTY_MIGRATION, DirtyMemory, MemorySection, RAMWrites } from '../../memory/index.ts';
-import type { PageRun } from '../page-run.ts';
+import type { PageRun } from '../../memory/page-run.ts';
 import { DirtyLog } from './dirty-log.ts';
 import type { KVMMemoryVM } from './kvm-vm.ts';
 
 const PAGE = 4096;
 
-// Goal: KVM_CLEAR_DIRTY_LOG takes whole pieces of 64 pages, or up to the slot's end, and must get the
-// very bits that were read: a bit that it clears unread is a page that no snapshot has.
+// Goal: KVM_CLEAR_DIRTY_LOG takes whole pieces of 64 pages, or up to the slot's end, and must get
+// the very bits that were read: a bit that it clears unread is a page that no snapshot has.
 test('failure 5: what is cleared is what was read, in pieces that the kernel takes', () => {
   const pageCount = 3 * 65536 + 70;
   const dirtyPages = [0, 63, 65535, 65536 * 3 - 1, 65536 * 3, pageCount - 1];

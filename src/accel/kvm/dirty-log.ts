@@ -1,10 +1,10 @@
 // The kernel's dirty log of a slot, brought into the machine's dirty bytes (Linux:
 // Documentation/virt/kvm/api.rst, "4.8 KVM_GET_DIRTY_LOG", "4.117 KVM_CLEAR_DIRTY_LOG").
 //
-// Plain, the kernel hands a log out and clears it in one step, and write-protects every page that was
-// dirty while it holds its lock. With manual protection it hands out a copy, and what we clear is
-// protected again piece by piece. Either way the kernel is armed again before this returns, and only
-// then may a client clear its bits and read the pages.
+// Plain, the kernel hands a log out and clears it in one step, and write-protects every page that
+// was dirty while it holds its lock. With manual protection it hands out a copy, and what we clear
+// is protected again piece by piece. Either way the kernel is armed again before this returns, and
+// only then may a client clear its bits and read the pages.
 
 import { PAGE_SIZE } from '../../base/pages.ts';
 import type { RAMWrites } from '../../memory/ram-writes.ts';

@@ -1,9 +1,9 @@
 // The dirty ring of a virtual processor: pages that it wrote, one entry each, in memory that the
-// kernel shares (Linux: Documentation/virt/kvm/api.rst, "8.29 KVM_CAP_DIRTY_LOG_RING"). What it costs
-// follows what was written, not how much RAM there is.
+// kernel shares (Linux: Documentation/virt/kvm/api.rst, "8.29 KVM_CAP_DIRTY_LOG_RING"). What it
+// costs follows what was written, not how much RAM there is.
 //
-// An entry's flags are 0 while it is free, DIRTY once the kernel has filled it, RESET when we took it;
-// its slot's upper half is an address space, always 0 here.
+// An entry's flags are 0 while it is free, DIRTY once the kernel has filled it, RESET when we took
+// it; its slot's upper half is an address space, always 0 here.
 
 import { assert } from '../../base/errors.ts';
 import { KVM, KVM_DIRTY_GFN } from './abi.ts';

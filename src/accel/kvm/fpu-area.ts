@@ -81,6 +81,7 @@ export function fetchFPU(state: CPUState, { buffer, byteOffset }: DataView): voi
     const from = FX_ST + index * X87_BYTES;
     const to = X87 + ((top + index) & 7) * X87_BYTES;
     state.u8.set(bytes.subarray(from, from + X87_VALUE_BYTES), to);
+    state.u8.fill(0, to + X87_VALUE_BYTES, to + X87_BYTES);
   }
   state.u8.set(bytes.subarray(FX_XMM, FX_XMM + XMM_COUNT * XMM_BYTES), XMM);
 }

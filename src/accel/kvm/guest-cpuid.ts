@@ -38,6 +38,11 @@ export function guestCPUID(
   return table;
 }
 
+/** Whether the host is QEMU's emulation of a processor: nothing else of today lacks VME. */
+export function isHostEmulated(supported: ReadonlyMap<number, CPUIDLeaf>): boolean {
+  return (featuresOf(supported, 1) & FEATURE_VME) === 0;
+}
+
 function* ourLeaves(vme: number): Generator<[leaf: number, values: Uint32Array]> {
   for (const first of RANGES) {
     const head = new Uint32Array(4);

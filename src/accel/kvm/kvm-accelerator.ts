@@ -3,7 +3,7 @@
 import type { Accelerator, CPUWiring, MachineMemory } from '../../cpu/vcpu.ts';
 import { A20Alias } from './a20-alias.ts';
 import { KVM } from './abi.ts';
-import { guestCPUID } from './guest-cpuid.ts';
+import { guestCPUID, isHostEmulated } from './guest-cpuid.ts';
 import { KVMHost } from './kvm-host.ts';
 import { KVMVCPU } from './kvm-vcpu.ts';
 import { KVMError } from './kvm-vm.ts';
@@ -45,7 +45,8 @@ function createVCPU(
   try {
     const { calls, runBytes } = host;
     vm = new VirtualMachine(host);
-    const cpuid = guestCPUID(calls, host.supportedCPUID());
+    const supported = host.supportedCPUID();
+    const cpuid = guestCPUID(calls, supported);
     const memslots = attachSlots(vm, wiring, memory, onProblem);
     const alias = new A20Alias(wiring.memory);
     const setA20 = (isEnabled: boolean) => alias.set(isEnabled);
@@ -54,7 +55,10 @@ function createVCPU(
       wiring.memory.removeListener(memslots);
       ownVM.close();
     };
-    return new KVMVCPU({ vm, runBytes, cpuid, wiring, memory, memslots, setA20, onClose });
+    return new KVMVCPU({
+      ...{ vm, runBytes, cpuid, wiring, memory, memslots, setA20, onClose },
+      isHostEmulated: isHostEmulated(supported),
+    });
   } catch (error) {
     vm?.close();
     throw error;

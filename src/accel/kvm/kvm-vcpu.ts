@@ -36,6 +36,8 @@ export interface KVMVCPUOptions {
   /** Bytes that the processor shares. */
   readonly runBytes: number;
   readonly cpuid: HostBytes;
+  /** Whether the host's own processor is QEMU's emulation. */
+  readonly isHostEmulated: boolean;
   readonly wiring: CPUWiring;
   readonly memory: MachineMemory;
   readonly memslots: Memslots;
@@ -124,7 +126,9 @@ export class KVMVCPU implements VCPU {
     );
     this.#interrupt = calls.allocate(4);
     const hasSREGS2 = vm.checkExtension(KVM.KVM_CAP_SREGS2) > 0;
-    this.#transfer = new StateTransfer({ calls, fd: this.#fd, wiring, hasSREGS2 });
+    const { isHostEmulated } = options;
+    const own = { calls, fd: this.#fd, wiring };
+    this.#transfer = new StateTransfer({ ...own, hasSREGS2, isHostEmulated });
     this.reset();
   }
 

@@ -148,7 +148,7 @@ test.each([
   },
 );
 
-test('failure 4: a display that starts and stops its log misses nothing, nor does a snapshot', () => {
+test('failure 4: a display that starts and stops its log loses nothing for anybody', () => {
   const board = createBoard();
   const vram = addRAM(board, 'vram', 0x10, 4);
   expect(board.listing()).toEqual(['10+4 w @0']);
@@ -232,7 +232,7 @@ test('failure 46: a migration that ends stops the log, but not that of a display
   expect(take(board, DIRTY_MIGRATION).slice(0, 8)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
 });
 
-test('more regions than slots: an error with their number, exits instead, and numbers again', () => {
+test('more regions than slots: an error with their number, exits, numbers reused', () => {
   const board = createBoard({ slotCountMax: 3 });
   const first = addRAM(board, 'a', 0, 1);
   addRAM(board, 'b', 2, 1);
@@ -253,7 +253,8 @@ test('more regions than slots: an error with their number, exits instead, and nu
   expect(board.memslots.exiles).toEqual([]);
 });
 
-// Goal: a guest moves base addresses as it likes; where the kernel refuses a slot the machine goes on.
+// Goal: a guest moves base addresses as it likes; where the kernel refuses a slot the machine goes
+// on.
 test('a slot that the kernel refuses is told of once, and served by exits', () => {
   const problems: string[] = [];
   const board = createBoard({ slots: { onProblem: ({ code }) => void problems.push(code) } });

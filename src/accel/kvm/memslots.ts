@@ -1,19 +1,20 @@
 // Guest memory as KVM's memory slots: follows the `memory` address space and keeps the kernel's
 // slots, and its dirty logs, in step with it. What no slot shows is an exit that the space serves.
 //
-// Who logs. The kernel notices a guest's stores only in slots that log, and logging costs a fault for
-// each first store to a page. The dirty bytes say who waits: a page that is clean for any client must
-// be noticed when it is next written. Hence one rule:
+// Who logs. The kernel notices a guest's stores only in slots that log, and logging costs a fault
+// for each first store to a page. The dirty bytes say who waits: a page that is clean for any
+// client must be noticed when it is next written. Hence one rule:
 //
 //   while a slot does not log, each of its pages is dirty for every client.
 //
 // - A client clears a bit (a snapshot takes MIGRATION, a clone or a reset point takes its own): the
 //   slots that show the page begin to log before the call that cleared it returns.
-// - A slot that comes logs from the start if its region's clients do (VGA, while there is a display)
-//   or a page of it is clean for somebody.
+// - A slot that comes logs from the start if its region's clients do (VGA, while there is a
+//   display) or a page of it is clean for somebody.
 // - A slot that goes is harvested first. Its pages keep their bits: nothing can write through it.
-// - A client that stops gets its bit set on all pages, as it will hear of no store any more; and once
-//   no page is clean for anybody the slot stops to log: what the kernel drops then is known already.
+// - A client that stops gets its bit set on all pages, as it will hear of no store any more; and
+//   once no page is clean for anybody the slot stops to log: what the kernel drops then is known
+//   already.
 // - `syncDirtyLog` harvests all logged slots of its range, so that a client that calls it first and
 //   then takes its bits has missed nothing.
 //
@@ -25,8 +26,8 @@ import { overlapSize, overlapStart, rangesOverlap } from '../../base/ranges.ts';
 import { DIRTY_ALL, DIRTY_CODE } from '../../memory/dirty-memory.ts';
 import type { MemorySection } from '../../memory/flat-view.ts';
 import type { MemoryListener } from '../../memory/memory-listener.ts';
+import { isSameRun, type PageRun, wholePages } from '../../memory/page-run.ts';
 import type { RAMWrites } from '../../memory/ram-writes.ts';
-import { isSameRun, type PageRun, wholePages } from '../page-run.ts';
 import { KVM } from './abi.ts';
 import { DirtyLog } from './dirty-log.ts';
 import { DirtyRing } from './dirty-ring.ts';
@@ -84,7 +85,7 @@ export class Memslots implements MemoryListener {
   /** Clients that stopped, and slots whose set of clients changed. */
   readonly #changed = new Map<KVMSlot, number>();
 
-  /** @throws {KVMError} `ENOSYS` if the kernel lacks read-only slots, or rings that were asked for */
+  /** @throws {KVMError} `ENOSYS` if the kernel lacks read-only slots, or the rings asked for */
   constructor(options: MemslotsOptions) {
     const { vm, ramWrites, usesManualProtect = true, ringBytes } = options;
     need(vm, KVM.KVM_CAP_READONLY_MEM, 'KVM_CAP_READONLY_MEM');

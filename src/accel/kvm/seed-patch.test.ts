@@ -1,6 +1,6 @@
 // The seed's patch, hunk by hunk: what each mended, as a test of our code, with the logic as it was
-// beside it, written anew from the patch's description for addresses of 32 bits (`old…`), to show that
-// the case tells them apart. The second hunk of exec.c changes white space only.
+// beside it, written anew from the patch's description for addresses of 32 bits (`old…`), to show
+// that the case tells them apart. The second hunk of exec.c changes white space only.
 
 import { expect, test } from 'vitest';
 import { createBoard } from '../../../test/kvm/memslots-board.ts';
@@ -12,7 +12,7 @@ import {
   RAMList,
   RAMWrites,
 } from '../../memory/index.ts';
-import { wholePages } from '../page-run.ts';
+import { wholePages } from '../../memory/page-run.ts';
 import { DirtyLog } from './dirty-log.ts';
 import type { KVMMemoryVM } from './kvm-vm.ts';
 import { type KVMSlot, SlotTable } from './slot-table.ts';
@@ -22,8 +22,9 @@ const TOP = 0xffff_0000; // 64 KiB that end exactly at 4 GiB.
 const TOP_BYTES = 0x1_0000;
 
 /**
- * Widths of `hwaddr` and `ram_addr_t`: 32 bits both, or 32 and 64, as on a 64-bit host. An end made of
- * addresses alone wraps either way; the sum of a slot's address and size only if both are narrow.
+ * Widths of `hwaddr` and `ram_addr_t`: 32 bits both, or 32 and 64, as on a 64-bit host. An end made
+ * of addresses alone wraps either way; the sum of a slot's address and size only if both are
+ * narrow.
  */
 const WIDTHS = ['32 and 32', '32 and 64'] as const;
 type Widths = (typeof WIDTHS)[number];
@@ -84,7 +85,7 @@ test('kvm-all.c, hunk 1: a slot that ends at 4 GiB is matched by start and size'
   expect(oldMatching(slots, TOP, TOP_BYTES, '32 and 32'), 'both sides wrapped').toBe(slots[0]);
 });
 
-test('kvm-all.c, hunk 2: the overlap is asked for by start and size, so its end cannot wrap', () => {
+test('kvm-all.c, hunk 2: an overlap is looked up by start and size, so no end wraps', () => {
   const slots = [{ start: TOP - TOP_BYTES, size: TOP_BYTES }];
   // A range that begins in the slot and ends at 4 GiB.
   const start = TOP - PAGE;
@@ -182,7 +183,7 @@ test('kvm-all.c, hunk 6: every page of a slot that ends at 4 GiB is synced', () 
   expect(oldPagesOf({ start: TOP, size: TOP_BYTES }, '32 and 64'), 'past the bitmap').toBe(1000);
 });
 
-/** Starts of the slots that the old sync visits in [start, end), until it ends or repeats itself. */
+/** Starts of the slots that the old sync visits in [start, end), until it repeats itself. */
 function oldSync(slots: readonly OldSlot[], start: number, end: number): number[] | 'for ever' {
   const visited: number[] = [];
   for (let at = start; at < end; ) {
@@ -230,7 +231,7 @@ test('kvm-all.c, hunk 8: an unaligned device at the top of the space splits its 
   expect(shown(tableOf(...slots).overlapping(start, 0x800))).toEqual(slots[0]);
 });
 
-test('kvm-all.c, hunk 9: what is mapped over the end of the space replaces all that was there', () => {
+test('kvm-all.c, hunk 9: what is mapped at the end of the space replaces what was there', () => {
   const board = createBoard();
   board.root.addSubregion(TOP, MemoryRegion.ram('below', board.alloc('below', 16)));
   const above = MemoryRegion.rom('above', board.alloc('above', 8));

@@ -2,7 +2,7 @@
 
 import { hexDigits } from '../../base/hex.ts';
 import { SECTION_ROMD } from '../../memory/flat-view.ts';
-import type { PageRun } from '../page-run.ts';
+import type { PageRun } from '../../memory/page-run.ts';
 import type { Memslots } from './memslots.ts';
 
 /** What a listing needs of the slots. */

@@ -4,7 +4,7 @@
 import { assert } from '../../base/errors.ts';
 import { hex } from '../../base/hex.ts';
 import { rangesOverlap } from '../../base/ranges.ts';
-import type { PageRun } from '../page-run.ts';
+import type { PageRun } from '../../memory/page-run.ts';
 
 /** A memory slot that the kernel has. */
 export interface KVMSlot {

@@ -18,6 +18,7 @@ import {
   KVM_MSR_ENTRY,
   KVM_MSRS,
   KVM_REGS,
+  KVM_SEGMENT,
   KVM_SREGS,
   KVM_SREGS2,
   KVM_VCPU_EVENTS,
@@ -44,6 +45,8 @@ const PAT = 0x277;
 const EFER = 0xc000_0080;
 const CR0_PG = 0x8000_0000;
 const CR4_PAE = 0x20;
+/** Of the type of a task state segment. */
+const TYPE_BUSY = 2;
 /** INTERRUPT_SHADOW: behind STI, behind a load of SS. */
 const SHADOW_STI = 1;
 const SHADOW_STACK = 2;
@@ -80,6 +83,7 @@ export class StateTransfer {
   readonly #fd: number;
   readonly #wiring: CPUWiring;
   readonly #hasSREGS2: boolean;
+  readonly #isHostEmulated: boolean;
   readonly #regs: HostBytes;
   readonly #sregs: HostBytes;
   readonly #debug: HostBytes;
@@ -95,8 +99,11 @@ export class StateTransfer {
     wiring: CPUWiring;
     /** Whether the kernel has KVM_CAP_SREGS2. */
     hasSREGS2: boolean;
+    /** Whether the host's own processor is QEMU's emulation. */
+    isHostEmulated?: boolean;
   }) {
     const { calls, fd, wiring, hasSREGS2 } = options;
+    this.#isHostEmulated = options.isHostEmulated === true;
     this.#calls = calls;
     this.#fd = fd;
     this.#wiring = wiring;
@@ -116,6 +123,8 @@ export class StateTransfer {
    */
   load(state: CPUState, isNMIPending: boolean): string | undefined {
     storeSpecial(state, this.#sregs.view);
+    // That emulation ends itself over a busy task register, which a processor always has.
+    if (this.#isHostEmulated) clearTaskBusy(this.#sregs.view);
     const { view } = this.#sregs;
     const { at } = KVM_SREGS2;
     view.setBigUint64(at.cr8, BigInt(this.#wiring.readTPR()), true);
@@ -265,6 +274,11 @@ export class StateTransfer {
     if (this.#calls.ioctl(this.#fd, request, argument.address) >= 0) return undefined;
     return `KVM refuses the ${what}: ${this.#calls.errno()}`;
   }
+}
+
+function clearTaskBusy(sregs: DataView): void {
+  const at = KVM_SREGS2.at.tr + KVM_SEGMENT.at.type;
+  sregs.setUint8(at, sregs.getUint8(at) & ~TYPE_BUSY);
 }
 
 function isPAEPaging(state: CPUState): boolean {

@@ -14,6 +14,7 @@ import {
   ZERO_REGISTER,
 } from '../../cpu/state-layout.ts';
 import { CODE_LINE_BYTES, type CodePages, lineMask } from '../../memory/code-pages.ts';
+import { CROSSINGS_BYTES, Crossings } from './crossings.ts';
 import { variantIndex } from './interpreter-module.ts';
 import {
   HANDLER_CROSS,
@@ -52,7 +53,11 @@ const LINE_WORDS = (CODE_LINE_BYTES * RECORD_BYTES) >>> 2;
 
 /** Slots of decoded pages; each takes SLOT_BYTES of the reserved area. */
 export const SLOT_COUNT = 6000;
-export const CODE_CACHE_BYTES = SLOT_COUNT * SLOT_BYTES;
+const SLOTS_BYTES = SLOT_COUNT * SLOT_BYTES;
+export const CODE_CACHE_BYTES = SLOTS_BYTES + CROSSINGS_BYTES;
+/** In SLOT_IS_SHARED: units depend on the page's bytes; instructions end in it. */
+const SHARED_BY_UNITS = 1;
+const SHARED_BY_CROSSINGS = 2;
 /** In the note of a RAM page, beside the mode: there is a slot, and only this one. */
 const NOTE_IS_SLOT = 8;
 
@@ -98,6 +103,7 @@ export class CodeCache {
   readonly #ramBase: number;
   readonly #base: number;
   readonly #codePages: CodePages;
+  readonly #crossings: Crossings;
   /** Slot by RAM page × MODE_COUNT + mode. */
   readonly #slotOf = new Map<number, number>();
   /** The same key by slot, or -1. */
@@ -129,6 +135,7 @@ export class CodeCache {
     this.#ramBase = options.ramBase;
     this.#base = options.reservedOffset;
     this.#codePages = options.codePages;
+    this.#crossings = new Crossings(options.buffer, options.reservedOffset + SLOTS_BYTES);
     this.#traits = traitsOf(options.decoder);
     options.codePages.onInvalidate((ramOffset, sizeBytes) =>
       this.#invalidate(ramOffset, sizeBytes),
@@ -222,6 +229,7 @@ export class CodeCache {
    */
   decodeIsolated(bytes: Uint8Array, size: number, mode: number, record: number): number {
     const status = this.#decoder.decode(bytes, 0, size, (mode & MODE_CODE32) !== 0);
+    this.counters.decoded++;
     if (status === DECODE_SHORT) return status;
     for (let next = 0; next <= INSTRUCTION_BYTES_MAX; next++) {
       this.#u16[(record + next * RECORD_BYTES) >>> 1] = HANDLER_LEAVE;
@@ -360,6 +368,7 @@ export class CodeCache {
 
   #wipe(slot: number): void {
     this.onSlotWiped(slot);
+    this.#dropCrossings(slot);
     const start = this.recordsOfSlot(slot) >>> 2;
     const lines = this.#lines[slot]!;
     for (let line = 0; line < LINES_PER_PAGE; line++) {
@@ -372,11 +381,35 @@ export class CodeCache {
   }
 
   /**
-   * Says whether more than a slot's records depends on the bytes of its page: then each store into
-   * its code comes to TypeScript, and whoever depends on them hears of it from CodePages.
+   * Says whether units depend on the bytes of a slot's page: then each store into its code comes to
+   * TypeScript, and the translator hears of it from CodePages.
    */
-  setShared(slot: number, isShared: boolean): void {
-    this.#u8[this.recordsOfSlot(slot) + SLOT_IS_SHARED] = isShared ? 1 : 0;
+  setHasUnits(slot: number, hasUnits: boolean): void {
+    const at = this.recordsOfSlot(slot) + SLOT_IS_SHARED;
+    const others = this.#u8[at]! & ~SHARED_BY_UNITS;
+    this.#u8[at] = others | (hasUnits ? SHARED_BY_UNITS : 0);
+  }
+
+  /**
+   * Keeps the instruction in ISOLATED_RECORDS, which begins at the record `owner` and has its last
+   * `sizeBytes` at the start of a RAM page.
+   */
+  keepCrossing(owner: number, ramPage: number, mode: number, sizeBytes: number): void {
+    const rest = this.recordsOf(ramPage, mode);
+    // To make room for the second page the first may have gone.
+    if (this.#u16[owner >>> 1] !== HANDLER_CROSS) return;
+    this.#crossings.keep(owner, rest);
+    const shared = rest + SLOT_IS_SHARED;
+    this.#u8[shared] = this.#u8[shared]! | SHARED_BY_CROSSINGS;
+    this.#markCode(this.slotOf(rest), ramPage * PAGE_BYTES, 0, sizeBytes);
+  }
+
+  /** Forgets the instructions that end in a slot's page. */
+  #dropCrossings(slot: number): void {
+    const rest = this.recordsOfSlot(slot);
+    if ((this.#u8[rest + SLOT_IS_SHARED]! & SHARED_BY_CROSSINGS) === 0) return;
+    this.#crossings.dropInto(rest);
+    this.#u8[rest + SLOT_IS_SHARED] = this.#u8[rest + SLOT_IS_SHARED]! & ~SHARED_BY_CROSSINGS;
   }
 
   /** Says that the bytes [from, to) of a slot's page, which begins at `ramOffset`, are code. */
@@ -435,6 +468,7 @@ export class CodeCache {
     for (const slot of this.slotsOf(ramPage)) {
       if (this.#takeCodeBits(slot, from, from + sizeBytes))
         this.#dropRecords(slot, from, from + sizeBytes);
+      if (from < INSTRUCTION_BYTES_MAX) this.#dropCrossings(slot);
       lines |= this.#linesWithCode(slot);
     }
     return lines;

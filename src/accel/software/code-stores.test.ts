@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { answer, CodeBoard, EAX, ECX, u32 } from '../../../test/code-board.ts';
 import { fuzzOptions } from '../../../test/fuzz-options.ts';
 import type { Accelerator } from '../../cpu/vcpu.ts';
-import { softwareAccelerator, translatingAccelerator } from './index.ts';
+import { interpreterAccelerator, softwareAccelerator } from './index.ts';
 import type { SoftwareVCPU } from './software-vcpu.ts';
 
 const CODE = 0x3_0000;
@@ -12,9 +12,9 @@ const PAGE = 4096;
 
 /** Translates whatever runs: units cover all code. */
 const eagerAccelerator: Accelerator = {
-  ...translatingAccelerator,
+  ...softwareAccelerator,
   createVCPU(wiring, memory) {
-    const vcpu = translatingAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
+    const vcpu = softwareAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
     vcpu.isTranslatingEagerly = true;
     return vcpu;
   },
@@ -49,44 +49,44 @@ function storeProgram(way: number, at: number, value: readonly number[]): number
 
 // Goal: what an engine keeps of code after any store is what it would decode anew.
 test.each([
-  ['interpreter', softwareAccelerator],
-  ['translator', eagerAccelerator],
-])(
-  'code after random stores into and beside it is what a fresh engine runs: %s',
-  (_, accelerator) => {
-    const boards = [new CodeBoard(accelerator), new CodeBoard(softwareAccelerator)];
-    fc.assert(
-      fc.property(fc.array(step, { minLength: 1, maxLength: 25 }), (steps) => {
-        for (const board of boards) {
-          const filler = Array.from({ length: 200 }, (__, at) => BYTES[(at * 7) % BYTES.length]!);
-          board.put(CODE, [...filler, ...new Array<number>(40).fill(0x90), 0xc3]);
-          board.enterProtected();
-        }
-        for (const { way, at, value, start } of steps) {
-          const results = boards.map((board, index) => {
-            const target = CODE + (way === 4 ? at & ~15 : at);
-            if (way === WAYS.length) board.put(target, value);
-            else {
-              board.put(STORES, storeProgram(way, target, value));
-              board.run(STORES);
-            }
-            if (index === 1) board.machine.vcpu.synchronize();
-            board.state.setReg32(EAX, 1);
-            board.state.setReg32(ECX, 2);
-            return [board.call(CODE + start), board.reg(EAX), board.reg(ECX), board.reg(3)];
-          });
-          expect(results[0]).toEqual(results[1]);
-          // What faulted has left both where it happened.
-          if (typeof results[0]![0] !== 'number') break;
-        }
-      }),
-      fuzzOptions(30),
-    );
-  },
-);
+  ['interpreter', interpreterAccelerator, CODE],
+  ['interpreter, across pages', interpreterAccelerator, CODE + 0xfd0],
+  ['translator', eagerAccelerator, CODE],
+  ['translator, across pages', eagerAccelerator, CODE + 0xfd0],
+])('code after random stores is what a fresh engine runs: %s', (...given) => {
+  const [, accelerator, code] = given;
+  const boards = [new CodeBoard(accelerator), new CodeBoard(interpreterAccelerator)];
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 1, maxLength: 25 }), (steps) => {
+      for (const board of boards) {
+        const filler = Array.from({ length: 200 }, (__, at) => BYTES[(at * 7) % BYTES.length]!);
+        board.put(code, [...filler, ...new Array<number>(40).fill(0x90), 0xc3]);
+        board.enterProtected();
+      }
+      for (const { way, at, value, start } of steps) {
+        const results = boards.map((board, index) => {
+          const target = code + (way === 4 ? at & ~15 : at);
+          if (way === WAYS.length) board.put(target, value);
+          else {
+            board.put(STORES, storeProgram(way, target, value));
+            board.run(STORES);
+          }
+          if (index === 1) board.machine.vcpu.synchronize();
+          board.state.setReg32(EAX, 1);
+          board.state.setReg32(ECX, 2);
+          return [board.call(code + start), board.reg(EAX), board.reg(ECX), board.reg(3)];
+        });
+        expect(results[0]).toEqual(results[1]);
+        // What faulted has left both where it happened.
+        if (typeof results[0]![0] !== 'number') break;
+      }
+    }),
+    fuzzOptions(30),
+  );
+});
 
 test('an immediate that is patched in a loop is fetched anew, and nothing else is decoded', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   board.put(CODE, answer(0));
   // xor ebx,ebx; mov ecx,1000; 1: mov [CODE+1],ecx; call CODE; add ebx,eax; dec ecx; jnz 1b; hlt
   const program = [0x31, 0xdb, 0xb9, ...u32(1000), 0x89, 0x0d, ...u32(CODE + 1)];
@@ -99,8 +99,32 @@ test('an immediate that is patched in a loop is fetched anew, and nothing else i
   expect(counters.invalidated).toBe(0);
 });
 
+test('an instruction across pages is decoded once, wherever it is stored to then anew', () => {
+  const board = new CodeBoard(interpreterAccelerator);
+  board.enablePaging();
+  const start = CODE + 0xffd;
+  board.put(start, [0xb8, ...u32(7), 0xc3]); // mov eax, 7 whose last two bytes are in the next page
+  // mov ecx,1000; 1: call start; dec ecx; jnz 1b; hlt
+  const call = [0xe8, ...u32(start - (STORES + 10)), 0x49, 0x75, -8 & 0xff, 0xf4];
+  board.put(STORES, [0xb9, ...u32(1000), ...call]);
+  const { counters } = (board.machine.vcpu as SoftwareVCPU).cache;
+  expect(board.run(STORES)).toBe('hlt');
+  expect(board.reg(EAX)).toBe(7);
+  expect(counters.decoded).toBeLessThan(40);
+  for (const [at, value, result] of [
+    [start + 3, 2, 0x2_0007],
+    [start + 2, 3, 0x2_0307],
+    [start + 4, 4, 0x402_0307],
+  ] as const) {
+    board.put(STORES + 0x100, [0xc6, 0x05, ...u32(at), value, 0xf4]);
+    expect(board.run(STORES + 0x100)).toBe('hlt');
+    expect(board.run(STORES)).toBe('hlt');
+    expect(board.reg(EAX)).toBe(result);
+  }
+});
+
 test('a decoding that failed goes when the bytes behind it change', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   board.put(CODE, [0x8d, 0xc1, 0xc3]); // LEA EAX, a register: no instruction
   expect(board.call(CODE)).toMatchObject({ vector: 6 });
   board.enterProtected();
@@ -126,7 +150,7 @@ test('a store into code that is translated reaches the unit', () => {
 });
 
 test('failure 28: a page whose code is all overwritten is plain again', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   const { codePages, dirty, tlb } = board.machine.memory;
   board.put(CODE, answer(5));
   expect(board.call(CODE)).toBe(5);
@@ -145,7 +169,7 @@ test('failure 28: a page whose code is all overwritten is plain again', () => {
 });
 
 test('data beside code costs no decoding and no look-up of TypeScript', () => {
-  const board = new CodeBoard(softwareAccelerator);
+  const board = new CodeBoard(interpreterAccelerator);
   // inc eax; ret; and data in the same line, stored to by: mov ecx,1000; 1: mov [data],ecx; call; …
   board.put(CODE, [0x40, 0xc3]);
   const program = [0xb9, ...u32(1000), 0x89, 0x0d, ...u32(CODE + 64)];

@@ -53,9 +53,9 @@ function prepare(): Engine {
   return { decoder, layout, module: new WebAssembly.Module(layout.bytes) };
 }
 
-/** `--accel software`: the interpreter alone. */
-export const softwareAccelerator: Accelerator = {
-  name: 'software',
+/** `--accel software,translator=off`: the interpreter alone. */
+export const interpreterAccelerator: Accelerator = {
+  name: 'software,translator=off',
   reservedBytes: roundUp(CODE_CACHE_BYTES + HEAT_BYTES + ENTRY_NUMBERS_BYTES),
   createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
     engine ??= prepare();
@@ -72,12 +72,12 @@ export const softwareAccelerator: Accelerator = {
   },
 };
 
-/** `--accel software,translator=on`: hot code is translated to WebAssembly; still experimental. */
-export const translatingAccelerator: Accelerator = {
-  ...softwareAccelerator,
-  name: 'software,translator=on',
+/** `--accel software`: an interpreter, and a translator of hot code to WebAssembly. */
+export const softwareAccelerator: Accelerator = {
+  ...interpreterAccelerator,
+  name: 'software',
   createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
-    const vcpu = softwareAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
+    const vcpu = interpreterAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
     vcpu.isTranslating = true;
     return vcpu;
   },

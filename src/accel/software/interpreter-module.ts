@@ -6,12 +6,15 @@ import { assert } from '../../base/errors.ts';
 import type { Row } from '../../cpu/instruction-table.ts';
 import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
-import { EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
+import { EIP, EIP_BIAS, PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import { i32 as constant, load } from '../../wasm/index.ts';
+import { isCodeAt } from './code-rows.ts';
+import { CROSSING_OWNER, CROSSING_REST } from './crossings.ts';
 import { EngineEmitter, type Variant } from './engine-emitter.ts';
 import { dispatch, InterpreterContext } from './interpreter-context.ts';
 import { InterpreterSite } from './interpreter-site.ts';
 import {
+  FAR_AWAY,
   HANDLER_RELOAD,
   KIND_COUNT,
   KIND_FAR_BRANCH,
@@ -21,15 +24,17 @@ import {
   KIND_REGISTER,
   KIND_SEGMENTED,
   KIND_SEGMENTED16,
+  RECORD_DISPLACEMENT,
   RECORD_HANDLER,
   RECORD_IMMEDIATE,
   RECORD_LENGTH,
   RECORD_SHIFT,
   SLOT_PAGE,
 } from './record.ts';
-import { eipOf, loadState } from './state-access.ts';
+import { eipOf, loadState, storeState } from './state-access.ts';
 import { packedAux } from './unit-flags.ts';
 
+const PAGE_BYTES = 4096;
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
 /** How many `addSpecialHandlers` adds: they come first. */
@@ -180,6 +185,22 @@ function addSpecialHandlers(context: InterpreterContext): void {
   });
   add('leave', (f) => f.returnCall(context.lookUp, eipOf(f.param(0)), f.param(1).add(1)));
   add('cross', (f) => {
+    const [first, fuel] = [f.param(0), f.param(1)];
+    const entry = f.let(load('i32', first, RECORD_DISPLACEMENT));
+    f.if(entry, () => {
+      const rest = load('i32', entry, CROSSING_REST);
+      const next = loadState(PAGE_EIP).add(PAGE_BYTES);
+      const isOwner = load('i32', entry, CROSSING_OWNER).eq(first);
+      f.if(isOwner, () => {
+        f.if(f.call(context.shared(isCodeAt), next, rest), () => {
+          const eip = f.let(eipOf(first));
+          storeState(f, PAGE_RECORDS, entry);
+          storeState(f, PAGE_EIP, eip.add(FAR_AWAY));
+          storeState(f, EIP_BIAS, eip.sub(entry.shrU(RECORD_SHIFT)));
+          dispatch(context, f, entry, fuel.add(1));
+        });
+      });
+    });
     const record = f.call(slow.findCrossing, f.param(0));
     f.if(record.eq(1), () => f.returnCall(context.fault, f.param(0), f.param(1)));
     dispatch(context, f, record, f.param(1).add(1));

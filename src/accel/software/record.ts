@@ -62,9 +62,6 @@ export const SLOT_PAGE = PAGE_RECORDS_BYTES + 4;
 export const SLOT_CODE_BYTES = PAGE_RECORDS_BYTES + 16;
 export const SLOT_BYTES = SLOT_CODE_BYTES + 4096 / 8;
 
-/** Rows of the SoftTLB that generated code expects, for each privilege. */
-export const TLB_ROW_COUNT = 4096;
-
 /** Code look-up rows in the engine area: tag u32 (linear page | MODE bits), records u32. */
 export const CODE_ROWS = 0x1000;
 export const CODE_ROW_COUNT = 1024;
@@ -74,6 +71,9 @@ export const CODE_TAG_NONE = 0xffff_ffff;
 export const CODE_ROWS_FILLED = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
 /** Records for one instruction outside any page's records, 16-byte aligned. */
 export const ISOLATED_RECORDS = CODE_ROWS_FILLED + 16 + CODE_ROW_COUNT * 4;
+
+/** Added to an EIP for a page EIP from which no branch is near: every jump looks its target up. */
+export const FAR_AWAY = 0x8000_0000 | 0;
 
 /** Where in the machine's buffer lie dirty bytes, code-line masks and RAM offset 0: u32 each. */
 export const DIRTY_BASE = ISOLATED_RECORDS + 32 * RECORD_BYTES;

@@ -42,11 +42,13 @@ import {
   CODE_SLOTS_BASE,
   CODE_TAG_NONE,
   DIRTY_BASE,
+  FAR_AWAY,
   HEAT_BASE,
   HEAT_BYTES,
   HEAT_IS_HIGH,
   ISOLATED_RECORDS,
   RAM_BASE,
+  RECORD_LENGTH,
   RECORD_SHIFT,
   TLB_COUNTS,
   TLB_LOG,
@@ -65,8 +67,6 @@ const INSTRUCTION_BYTES_MAX = 15;
 const VECTOR_GP = 13;
 const CS_BASE = (SEGMENT + CS * SEGMENT_BYTES + SEG_BASE) >> 2;
 const CS_LIMIT = (SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT) >> 2;
-/** A page EIP from which no branch is near: every jump looks its target up. */
-const FAR_AWAY = 0x8000_0000;
 const BUDGET_MAX = 0x4000_0000;
 /** Instructions between two samples of where the guest is; odd, lest it beat with loops. */
 const SAMPLE_SLICE = 10_007;
@@ -190,6 +190,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     // Inside a call from generated code, which has noted how many may follow its instruction.
     const left = this.state.i32[FUEL >> 2]! + this.state.i32[FUEL_HELD >> 2]! + 1;
     return this.#instructionCount + (this.#slice === 0 ? 0 : this.#slice - left);
+  }
+
+  get isWaitingForHost(): boolean {
+    return this.translator.isCompiling;
   }
 
   run(instructionBudget: number): RunExit {
@@ -394,7 +398,23 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const { state } = this;
     const eip = ((record >>> RECORD_SHIFT) + state.u32[EIP_BIAS >> 2]!) >>> 0;
     state.eip = eip;
-    return this.#isolate(eip, (eip + state.u32[CS_BASE]!) >>> 0);
+    const linear = (eip + state.u32[CS_BASE]!) >>> 0;
+    const found = this.#isolate(eip, linear);
+    if (found === ISOLATED_RECORDS) this.#keepCrossing(record, eip, linear);
+    return found;
+  }
+
+  /** Keeps what was just isolated at `record`, if it ends in a page that is code like others. */
+  #keepCrossing(record: number, eip: number, linear: number): void {
+    const inFirst = PAGE_BYTES - (linear & (PAGE_BYTES - 1));
+    const sizeBytes = (this.#buffer[ISOLATED_RECORDS + RECORD_LENGTH]! >>> RECORD_SHIFT) - inFirst;
+    if (sizeBytes <= 0) return;
+    const next = (linear + inFirst) >>> 0;
+    const gpa = this.processor.mmu.translateForFetch(next);
+    const ramOffset = gpa < 0 ? -1 : this.#memory.ramOffsetOf(gpa);
+    if (!this.#isWholePage((eip + inFirst) >>> 0, next, gpa, ramOffset)) return;
+    const mode = this.state.u32[MODE >> 2]!;
+    this.cache.keepCrossing(record, ramOffset / PAGE_BYTES, mode, sizeBytes);
   }
 
   /** Decodes one instruction byte by byte: it crosses a page, or its page is not plain memory. */

@@ -19,7 +19,7 @@ import {
 import { DIRTY_MIGRATION } from '../../memory/dirty-memory.ts';
 import { MemoryRegion } from '../../memory/memory-region.ts';
 import { MissingPages } from '../../memory/missing-pages.ts';
-import { softwareAccelerator } from './index.ts';
+import { interpreterAccelerator } from './index.ts';
 
 const PAGE = 4096;
 const RAM_BYTES = 8 << 20;
@@ -135,7 +135,7 @@ function linearOf(index: number, isPAE: boolean): number {
 
 /** A machine whose every case begins with `setUp`; making one takes as long as fifty cases. */
 function create(walksInTypeScript: boolean): CodeBoard {
-  const board = new CodeBoard(softwareAccelerator, RAM_BYTES);
+  const board = new CodeBoard(interpreterAccelerator, RAM_BYTES);
   const { ramList, root } = board.machine.memory;
   if (walksInTypeScript) ramList.missing = new MissingPages(ramList.pageCount, () => {});
   const device = { read: () => 0x5a, write: () => {} };

@@ -67,6 +67,7 @@ export class Translator {
   /** Units that wait to be compiled, and instructions since the first of them came. */
   #queue: Unit[] = [];
   #waited = 0;
+  #compilingCount = 0;
   /** Whether instructions with a meaning are left to the interpreter. */
   readonly #deferred = new Map<HandlerMeaning, boolean>();
 
@@ -97,6 +98,11 @@ export class Translator {
       return undefined; // The decodings that units were made from keep their lines.
     });
     options.cache.onSlotWiped = (slot) => this.#forget(slot);
+  }
+
+  /** Whether units wait for the host to compile them. */
+  get isCompiling(): boolean {
+    return this.#compilingCount > 0;
   }
 
   /**
@@ -176,7 +182,7 @@ export class Translator {
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
-      this.#cache.setShared(part.slot, true);
+      this.#cache.setHasUnits(part.slot, true);
       for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
     this.#queue.push(unit);
@@ -218,10 +224,13 @@ export class Translator {
       this.counters.failed += units.length;
     };
     try {
+      this.#compilingCount++;
       WebAssembly.compile(this.#build(units))
         .then((module) => this.#install(units, module))
-        .catch(onFailure);
+        .catch(onFailure)
+        .finally(() => this.#compilingCount--);
     } catch {
+      this.#compilingCount--;
       onFailure();
     }
   }
@@ -293,7 +302,7 @@ export class Translator {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);
       page.units.delete(unit);
-      this.#cache.setShared(slot, page.units.size > 0);
+      this.#cache.setHasUnits(slot, page.units.size > 0);
     }
     this.#page(unit.slot).roots.delete(unit.region.root);
     unit.isDropped = true;

@@ -1,10 +1,11 @@
-// What Quire needs of a Xen hypervisor for a domain's memory: hypercalls and device-model operations
-// under the names of Xen's public headers (xen/include/public/memory.h, hvm/dm_op.h, hvm/hvm_op.h,
-// domctl.h). A frame is a page of the guest-physical space, by number.
+// What Quire needs of a Xen hypervisor for a domain's memory: hypercalls and device-model
+// operations under the names of Xen's public headers (xen/include/public/memory.h, hvm/dm_op.h,
+// hvm/hvm_op.h, domctl.h). A frame is a page of the guest-physical space, by number.
 
 /**
- * `hvmmem_type_t`: HVMMEM_ram_rw, HVMMEM_ram_ro whose writes Xen discards, HVMMEM_ioreq_server whose
- * reads are plain and whose writes come to the device model. What has no memory is HVMMEM_mmio_dm.
+ * `hvmmem_type_t`: HVMMEM_ram_rw, HVMMEM_ram_ro whose writes Xen discards, HVMMEM_ioreq_server
+ * whose reads are plain and whose writes come to the device model. What has no memory is
+ * HVMMEM_mmio_dm.
  */
 export type XenMemoryType = 'ram_rw' | 'ram_ro' | 'ioreq_server';
 

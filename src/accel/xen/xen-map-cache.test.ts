@@ -30,6 +30,9 @@ test('the least recently used bucket goes, one that is locked stays', () => {
   expect([cache.bucketCount, driver.mappedCount]).toEqual([3, 3]);
   cache.view(2 * BUCKET, 1); // Bucket 0 was used before 3.
   expect(driver.mappedCount).toBe(3);
+  driver.log.length = 0;
+  cache.view(3 * BUCKET, 1);
+  expect(driver.log).toEqual([]);
   lock.release();
   cache.view(0, 1);
   expect(driver.mappedCount).toBe(2);

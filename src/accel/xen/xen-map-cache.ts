@@ -1,6 +1,6 @@
-// Windows on a domain's frames that no block of ours holds: memory that the toolstack gave it. Whole
-// buckets are mapped at once, the least recently used goes when there are too many, and one that a
-// device holds stays.
+// Windows on a domain's frames that no block of ours holds: memory that the toolstack gave it.
+// Whole buckets are mapped at once, the least recently used goes when there are too many, and one
+// that a device holds stays.
 
 import { PAGE_SIZE } from '../../base/pages.ts';
 import type { XenDriver, XenForeignPages } from './xen-driver.ts';
@@ -39,8 +39,8 @@ export class XenMapCache {
   }
 
   /**
-   * Bytes from `gpa` on, at most `mostBytes`, fewer at the end of a bucket or of what is there. They
-   * are valid until the next call of any method; undefined if no page is there.
+   * Bytes from `gpa` on, at most `mostBytes`, fewer at the end of a bucket or of what is there.
+   * They are valid until the next call of any method; undefined if no page is there.
    */
   view(gpa: number, mostBytes: number): Uint8Array | undefined {
     return this.#view(gpa, mostBytes)?.bytes;

@@ -1,23 +1,23 @@
-// Guest memory of a Xen domain: a memory listener over the hypervisor's published interface. No real
-// hypervisor has run it: the tests' model follows Xen's public headers.
+// Guest memory of a Xen domain: a memory listener over the hypervisor's published interface. No
+// real hypervisor has run it: the tests' model follows Xen's public headers.
 //
 // Xen owns the pages. Each block of ours gets pages in a parking area that the guest does not know,
-// mapped over the block's bytes, and a page is moved to where the map shows it. A page is at one place
-// only: where an alias shows it again, accesses come to us, until the first place goes.
+// mapped over the block's bytes, and a page is moved to where the map shows it. A page is at one
+// place only: where an alias shows it again, accesses come to us, until the first place goes.
 //
 // Dirty pages. As on KVM (kvm/memslots.ts), while nothing is logged every page is dirty for every
-// client. If one place alone must be watched, a framebuffer's, Xen tracks that range; else it logs all
-// of the domain. The guest's other processors run on meanwhile, so what is moved, or changes from one
-// log to the other, counts as written.
+// client. If one place alone must be watched, a framebuffer's, Xen tracks that range; else it logs
+// all of the domain. The guest's other processors run on meanwhile, so what is moved, or changes
+// from one log to the other, counts as written.
 
 import { PAGE_SIZE } from '../../base/pages.ts';
 import { DIRTY_ALL, DIRTY_CODE, DIRTY_VGA } from '../../memory/dirty-memory.ts';
 import { type MemorySection, SECTION_ROMD } from '../../memory/flat-view.ts';
 import type { MemoryListener } from '../../memory/memory-listener.ts';
+import { type PageRun, wholePages } from '../../memory/page-run.ts';
 import type { RAMBlock } from '../../memory/ram-block.ts';
 import type { RAMList, RAMListListener } from '../../memory/ram-list.ts';
 import type { RAMWrites } from '../../memory/ram-writes.ts';
-import { type PageRun, wholePages } from '../page-run.ts';
 import type { XenDriver, XenMemoryType } from './xen-driver.ts';
 
 const CLIENTS = DIRTY_ALL & ~DIRTY_CODE;

@@ -269,13 +269,11 @@ async function exportOne({ store, args, options, streams, isJSON }: Call): Promi
     progress.end();
     const { regions, sizeBytes, kernelRelease } = image;
     const linux = kernelRelease === undefined ? '' : `, VMCOREINFO of Linux ${kernelRelease}`;
+    const holds = `${size(sizeBytes)}, ${regions.length} regions of memory${linux}`;
     if (isJSON) {
       const json = { tag, path, sizeBytes, regions, kernelRelease: kernelRelease ?? null };
       streams.out.write(`${JSON.stringify(json)}\n`);
-    } else
-      streams.out.write(
-        `Wrote ${tag} to ${path}: ${size(sizeBytes)}, ${regions.length} regions of memory${linux}\n`,
-      );
+    } else streams.out.write(`Wrote ${tag} to ${path}: ${holds}\n`);
   } finally {
     progress.end();
     end();

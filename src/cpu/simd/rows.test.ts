@@ -3,7 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { type BareMachine, createBareMachine } from '../../../test/oracle/bare-machine.ts';
-import { softwareAccelerator } from '../../accel/software/index.ts';
+import { interpreterAccelerator } from '../../accel/software/index.ts';
 import { CR0_EM, CR0_ET, CR0_NE, CR0_TS, CR4_OSFXSR, CR4_OSXMMEXCPT } from '../control-bits.ts';
 import { allRows } from '../instruction-table.ts';
 import {
@@ -38,7 +38,7 @@ interface Setup {
   readonly xmm0?: number;
 }
 
-const machine: BareMachine = createBareMachine(softwareAccelerator, 0x10_0000);
+const machine: BareMachine = createBareMachine(interpreterAccelerator, 0x10_0000);
 const { state } = machine.vcpu;
 
 /** Runs one instruction in real mode; the vector that it raised, or NO_FAULT. */

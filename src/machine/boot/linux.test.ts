@@ -171,3 +171,26 @@ test('an image of no known kind says so', () => {
     'Cannot boot kernel: the image must be a Linux bzImage or a multiboot image',
   );
 });
+
+test('a kernel that takes setup_data gets a random seed, another one at each start', () => {
+  let drawn = 0;
+  const fillRandom = (bytes: Uint8Array) => bytes.fill(++drawn);
+  const seedOf = (version: number) => {
+    const kernel = image({ version });
+    const { segments } = loadLinux({ kernel, memoryBytes: 32 * MIB, fillRandom });
+    const params = segments.find(({ gpa }) => gpa === 0x1_0000)!.bytes;
+    const gpa = new DataView(params.buffer, params.byteOffset).getUint32(0x250, true);
+    return { gpa, segment: segments.find((segment) => segment.gpa === gpa) };
+  };
+  // The protocol has setup_data since version 2.09.
+  expect(seedOf(0x0208)).toEqual({ gpa: 0, segment: undefined });
+  const { gpa, segment } = seedOf(0x020f);
+  expect(gpa).toBe(0x1_1000);
+  // No next node, type 9 (SETUP_RNG_SEED), 32 bytes.
+  const head = [0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 32, 0, 0, 0];
+  const first = [...segment!.bytes];
+  expect(first.slice(0, 16)).toEqual(head);
+  expect(first.slice(16)).toEqual(new Array<number>(32).fill(drawn));
+  expect([...segment!.bytes].slice(16)).toEqual(new Array<number>(32).fill(drawn));
+  expect([...segment!.bytes]).not.toEqual(first);
+});

@@ -3,7 +3,8 @@
 // Fields", "32-bit Boot Protocol"; the rest of boot_params: "Zero Page".
 //
 //   0x01000  GDT           0x02000  command line
-//   0x10000  boot_params   0x100000 protected-mode kernel; the initrd at the top of RAM
+//   0x10000  boot_params   0x11000 random seed
+//   0x100000 protected-mode kernel; the initrd at the top of RAM
 
 import { hex } from '../../base/hex.ts';
 import { RAM_BELOW_4G_END } from '../memory-map.ts';
@@ -25,6 +26,7 @@ const RAMDISK_SIZE = 0x21c;
 const CMD_LINE_PTR = 0x228;
 const INITRD_ADDR_MAX = 0x22c;
 const CMDLINE_SIZE = 0x238;
+const SETUP_DATA = 0x250;
 const PREF_ADDRESS = 0x258;
 const INIT_SIZE = 0x260;
 const HEADER_END_MAX = 0x280;
@@ -37,6 +39,7 @@ const SETUP_SECTS_DEFAULT = 4;
 /** The first protocol with a 32-bit entry point for everybody, bzImage and an initrd. */
 const VERSION_MIN = 0x0203;
 const VERSION_CMDLINE_SIZE = 0x0206;
+const VERSION_SETUP_DATA = 0x0209;
 const VERSION_INIT_SIZE = 0x020a;
 const CMDLINE_BYTES_OLD = 255;
 
@@ -52,6 +55,11 @@ const GDT_GPA = 0x1000;
 const CMDLINE_GPA = 0x2000;
 const CMDLINE_BYTES_MAX = 0x8000;
 const BOOT_PARAMS_GPA = 0x1_0000;
+const RNG_SEED_GPA = 0x1_1000;
+/** A node of setup_data: u64 next, u32 type, u32 length, data. Types: uapi/asm/bootparam.h. */
+const SETUP_NODE_BYTES = 16;
+const SETUP_RNG_SEED = 9;
+const RNG_SEED_BYTES = 32;
 const KERNEL_GPA = 0x10_0000;
 /** Selectors that the protocol fixes: __BOOT_CS and __BOOT_DS. */
 const BOOT_CS = 0x10;
@@ -63,6 +71,8 @@ export interface LinuxOptions {
   readonly initrd?: Uint8Array;
   readonly commandLine?: string;
   readonly memoryBytes: number;
+  /** Fills its argument with random bytes that nobody can guess: a seed for each start. */
+  readonly fillRandom?: (bytes: Uint8Array) => void;
 }
 
 /** What a kernel image's setup header says. */
@@ -128,7 +138,7 @@ export function parseLinuxHeader(image: Uint8Array): LinuxHeader {
  * @throws {BootError} if one of them is broken or does not fit
  */
 export function loadLinux(options: LinuxOptions): BootImage {
-  const { kernel, initrd, memoryBytes } = options;
+  const { kernel, initrd, memoryBytes, fillRandom } = options;
   const header = parseLinuxHeader(kernel);
   const payload = kernel.subarray(header.setupBytes);
   const ramEnd = Math.min(memoryBytes, RAM_BELOW_4G_END);
@@ -149,13 +159,23 @@ export function loadLinux(options: LinuxOptions): BootImage {
   setScreenInfo(params);
   setMemoryMap(params, memoryBytes);
 
-  const segments = [
+  const segments: { readonly gpa: number; readonly bytes: Uint8Array }[] = [
     { gpa: GDT_GPA, bytes: FLAT_GDT },
     { gpa: CMDLINE_GPA, bytes: commandLine },
     { gpa: BOOT_PARAMS_GPA, bytes: params },
     { gpa: KERNEL_GPA, bytes: payload },
   ];
   if (initrd !== undefined) segments.push({ gpa: initrdGpa, bytes: initrd });
+  if (fillRandom !== undefined && header.version >= VERSION_SETUP_DATA) {
+    view.setBigUint64(SETUP_DATA, BigInt(RNG_SEED_GPA), true);
+    // Drawn whenever the image is loaded: a guest that is reset gets another one.
+    segments.push({
+      gpa: RNG_SEED_GPA,
+      get bytes() {
+        return rngSeedNode(fillRandom);
+      },
+    });
+  }
   return {
     segments,
     entry: {
@@ -202,6 +222,16 @@ function encodeCommandLine(commandLine: string, bytesMax: number): Uint8Array {
       `the command line must be at most ${limit} bytes long, it has ${bytes.length}`,
     );
   return Uint8Array.from([...bytes, 0]);
+}
+
+/** A seed that Linux 6.0 and later counts as randomness; earlier kernels pass it over. */
+function rngSeedNode(fillRandom: (bytes: Uint8Array) => void): Uint8Array {
+  const node = new Uint8Array(SETUP_NODE_BYTES + RNG_SEED_BYTES);
+  const view = viewOf(node);
+  view.setUint32(8, SETUP_RNG_SEED, true);
+  view.setUint32(12, RNG_SEED_BYTES, true);
+  fillRandom(node.subarray(SETUP_NODE_BYTES));
+  return node;
 }
 
 /** As high as header and RAM allow, on a page boundary, above the kernel. */

@@ -9,6 +9,8 @@ export interface LoadOptions {
   readonly initrd?: Uint8Array;
   readonly modules?: readonly { readonly bytes: Uint8Array; readonly commandLine?: string }[];
   readonly commandLine?: string;
+  /** Fills its argument with random bytes, for a kernel that takes a seed. */
+  readonly fillRandom?: (bytes: Uint8Array) => void;
 }
 
 /**
@@ -16,12 +18,17 @@ export interface LoadOptions {
  * @throws {BootError} if it is neither, broken, or does not fit
  */
 export function loadImage(options: LoadOptions, kernel: Uint8Array): BootImage {
-  const { initrd, modules = [], commandLine = '', memoryBytes } = options;
+  const { initrd, modules = [], commandLine = '', memoryBytes, fillRandom } = options;
   if (isLinuxImage(kernel)) {
     if (modules.length > 0)
       throw new BootError('Linux kernel', 'modules are for multiboot kernels, it takes an initrd');
-    const rest = { kernel, commandLine, memoryBytes };
-    return loadLinux(initrd === undefined ? rest : { ...rest, initrd });
+    return loadLinux({
+      kernel,
+      commandLine,
+      memoryBytes,
+      ...(initrd === undefined ? {} : { initrd }),
+      ...(fillRandom === undefined ? {} : { fillRandom }),
+    });
   }
   if (findMultibootHeader(kernel) !== undefined) {
     // As other machines do: an initrd becomes the first module.

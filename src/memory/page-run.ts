@@ -2,7 +2,7 @@
 // pages of RAM. Everything else of it stays an exit, which `AddressSpace` serves.
 
 import { isPageAligned, PAGE_SIZE, pageOffset } from '../base/pages.ts';
-import type { MemorySection } from '../memory/flat-view.ts';
+import type { MemorySection } from './flat-view.ts';
 
 /** Whole pages of guest-physical space that show whole pages of RAM. */
 export interface PageRun {
