@@ -56,7 +56,7 @@ interface PageHeat {
 }
 
 export class Translator {
-  readonly counters = { units: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
+  readonly counters = { units: 0, spanning: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
   readonly #state: CPUState;
   readonly #cache: CodeCache;
   readonly #entries: UnitEntries;
@@ -243,6 +243,7 @@ export class Translator {
       if (unit.isDropped || this.#entries.freeCount < entries.length) continue;
       unit.entries = this.#enter(unit.region, exports[`u${index}`]);
       this.counters.units++;
+      if (unit.region.pages.length > 1) this.counters.spanning++;
       for (const { instructions } of blocks) this.counters.instructions += instructions.length;
     }
   }
