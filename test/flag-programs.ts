@@ -193,18 +193,21 @@ const pair = fc
     fc.tuple(
       fc.constantFrom<Size>(1, 2, 4),
       fc.constantFrom(0, 1, 2, 2, 3, 3, 4, 5, 6, 7, 7, 7),
+      // Nothing, STC, BT ECX, 1 before it; nothing, SHL, ROL or SAR of EAX by 1 behind it.
       fc.constantFrom([], [0xf9], [0x0f, 0xba, 0xe1, 1]),
+      fc.constantFrom([], [], [0xd1, 0xe0], [0xd1, 0xc0], [0xd1, 0xf8]),
     ),
     fc.oneof(
       { weight: 4, arbitrary: condition.map(setAndGather) },
       { weight: 2, arbitrary: fc.constant([0xbe, ...bytes32(MISSING), 0x8b, 0x16]) },
     ),
   )
-  .map(([[value, more], [s, op, before], reader]) => [
+  .map(([[value, more], [s, op, before, behind], reader]) => [
     ...[0xb8, ...bytes32(value), 0xbb, ...bytes32(value + more)],
     ...before,
     ...sized(s, op * 8),
     0xd8,
+    ...behind,
     ...reader,
   ]);
 

@@ -182,6 +182,32 @@ test('gc keeps it while a tag names its snapshot, and no longer', async () => {
   expect(JSON.parse(readFileSync(join(path, 'index.json'), 'utf8')).manifests).toEqual([]);
 });
 
+// Goal: no gc may take what a machine is about to need, whatever happens to the tag.
+test('gc is refused while a lazy load is under way', async () => {
+  const store = await DirectoryStore.open(directory());
+  await save(store);
+  const machine = blank();
+  const snapshots = snapshotsOf(machine, store);
+  await snapshots.load(TAG, { isLazy: true });
+  const getBlob = store.getBlob.bind(store);
+  let goOn: () => void = () => {};
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  store.getBlob = async (...args) => {
+    await gate;
+    return getBlob(...args);
+  };
+  await store.deleteTag(TAG);
+  await expect(store.gc()).rejects.toThrow('load lazily from it');
+  expect(snapshots.lazy!.missingCount).toBeGreaterThan(0);
+  goOn();
+  await snapshots.lazy!.done;
+  await snapshots.close();
+  expect((await store.gc()).keptCount).toBe(0);
+  expect(machine.pc.ram.bytes[9 * MIB]).toBe(9);
+});
+
 test('a snapshot that goes while it runs takes its order along', async () => {
   const store = new MemoryStore(NODE_PLATFORM);
   await save(store);

@@ -125,7 +125,7 @@ test('the translator shows the same flags as the interpreter, at any instruction
     const memory = (machine: BareMachine) => Buffer.from(machine.ram.subarray(LOG, STACK));
     expect(memory(translator).equals(memory(interpreter))).toBe(true);
   });
-  fc.assert(property, fuzzOptions(120));
+  fc.assert(property, fuzzOptions(200));
   expect(units.counters.failed).toBe(0);
   expect(units.counters.units).toBeGreaterThan(100);
 });

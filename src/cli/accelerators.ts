@@ -24,11 +24,12 @@ export function memoryBytesMax(name: AcceleratorName): number {
 export function openAccelerator(
   name: AcceleratorName,
   onWarning: (message: string) => void,
+  createKVM: typeof kvmAccelerator = kvmAccelerator,
 ): Accelerator {
   if (name === 'software') return softwareAccelerator;
   if (name === 'software,translator=off') return interpreterAccelerator;
   try {
-    return kvmAccelerator((error) => onWarning(error.message));
+    return createKVM((error) => onWarning(error.message));
   } catch (error) {
     if (name === 'kvm' || !(error instanceof KVMError)) throw error;
     onWarning(`${error.message}; the software accelerator runs the guest`);

@@ -77,7 +77,8 @@ test.each([
   [[...KERNEL, '--monitor', 'tcp'], 'Option "--monitor" must be stdio or none, got "tcp"'],
   [
     [...KERNEL, '--accel', 'hax'],
-    'Option "--accel" must be software or software,translator=off or kvm or kvm:software, got "hax"',
+    'Option "--accel" must be software or software,translator=off or kvm or kvm:software, ' +
+      'got "hax"',
   ],
   [[...KERNEL, '--icount', 'auto'], 'must be a number from 0 to 20, got "auto"'],
   [[...KERNEL, '--icount', 'sleep=off'], 'must be a number from 0 to 20, got ""'],

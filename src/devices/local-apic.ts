@@ -447,8 +447,8 @@ export class LocalAPIC implements Savable {
     return TICK_NS * (code === 7 ? 1 : 2 << code);
   }
 
-  #elapsedTicks(): number {
-    const elapsed = this.#clock.nowNs() - this.state.timerStartNs;
+  #elapsedTicks(nowNs: number): number {
+    const elapsed = nowNs - this.state.timerStartNs;
     return elapsed > 0 ? Math.floor(elapsed / this.#tickNs()) : 0;
   }
 
@@ -459,7 +459,7 @@ export class LocalAPIC implements Savable {
   #currentCount(): number {
     const { initialCount, timerStartNs } = this.state;
     if (initialCount === 0 || timerStartNs === NEVER) return 0;
-    const ticks = this.#elapsedTicks();
+    const ticks = this.#elapsedTicks(this.#clock.nowNs());
     if (this.#isPeriodic) return initialCount - (ticks % initialCount);
     return Math.max(0, initialCount - ticks);
   }
@@ -467,8 +467,11 @@ export class LocalAPIC implements Savable {
   #startTimer(count: number): void {
     const s = this.state;
     s.initialCount = count;
-    s.timerStartNs = count === 0 ? NEVER : this.#clock.nowNs();
-    this.#armTimer();
+    const nowNs = this.#clock.nowNs();
+    s.timerStartNs = count === 0 ? NEVER : nowNs;
+    // What was due before is replaced, not signalled.
+    this.#timer.cancel();
+    this.#armTimer(nowNs);
   }
 
   /** A new divider keeps the count that has been reached. */
@@ -482,17 +485,20 @@ export class LocalAPIC implements Savable {
     this.#armTimer();
   }
 
-  #armTimer(): void {
+  /** @param nowNs one reading for all: a short count may pass between two of a busy host's */
+  #armTimer(nowNs = this.#clock.nowNs()): void {
     const s = this.state;
     const isIdle = s.timerStartNs === NEVER || (s.lvt[LVT_TIMER]! & LVT_MASKED) !== 0;
     if (isIdle) {
       this.#timer.cancel();
       return;
     }
-    const periods = Math.floor(this.#elapsedTicks() / s.initialCount);
-    // Expiries behind a mask are lost.
+    const periods = Math.floor(this.#elapsedTicks(nowNs) / s.initialCount);
     if (!this.#isPeriodic && periods >= 1) {
+      // Expiries behind a mask are lost; one that nobody has come to fire yet is not.
+      const isDue = this.#timer.deadlineNs <= nowNs;
       this.#timer.cancel();
+      if (isDue) this.#signal(LVT_TIMER);
       return;
     }
     this.#timer.arm(s.timerStartNs + (periods + 1) * s.initialCount * this.#tickNs());

@@ -296,6 +296,8 @@ export class Machine {
       // A caller may be inside a slice; nobody who was waited for is.
       await undefined;
       this.clock.stop();
+      // What was due has happened: a chip whose state is restored must not guess.
+      this.clock.fireDue();
       this.#flushSerial();
       return await work();
     } finally {

@@ -117,3 +117,20 @@ test('a page that cannot be fetched stays missing, and is an error each time', (
   expect(memory.addressSpace.read(0, 1)).toBe(0);
   expect(missing.count).toBe(1);
 });
+
+test('an untouched page is there; its first touch is told, once, unless it was seen', () => {
+  const touched: number[] = [];
+  const missing = new MissingPages(4, (page) => {
+    touched.push(page);
+    missing.see(page);
+  });
+  missing.add(0, 3);
+  for (const page of [0, 1]) expect(missing.arrive(page, true)).toBe(true);
+  expect([missing.count, missing.has(0), missing.has(2)]).toEqual([1, false, true]);
+  // It came already: nobody writes it again.
+  expect(missing.arrive(0)).toBe(false);
+  missing.see(1);
+  missing.claim(0, 2 * 4096);
+  missing.claim(0, 2 * 4096);
+  expect(touched).toEqual([0]);
+});

@@ -11,7 +11,7 @@
 //
 // Behind the tables lies what must be kept when a row is filled, so that generated code can:
 //   rowCount × tables words   numbers of the rows that may be valid, each once: the log
-//   4 words                   [0] rows in the log  [1] rows ever filled  [2] [3] free
+//   4 words                   [0] rows in the log  [1] rows ever filled  [2] flushes  [3] free
 //   rowCount × tables bytes   TLB_ROW_ bits of each row
 //   TLB_STORE_PAGES bytes     by RAM page modulo their number: 1 if a row may have a plain write tag
 
@@ -56,6 +56,7 @@ const ROW_IS_GLOBAL = TLB_ROW_IS_GLOBAL;
 const STORE_PAGE_MASK = TLB_STORE_PAGES - 1;
 const LOG_COUNT = 0;
 const FILL_COUNT = 1;
+const FLUSH_COUNT = 2;
 const COUNT_WORDS = 4;
 /** Up to so many pages are looked up in `#hasStoreRow` before rows are searched. */
 const SHORT_RANGE_PAGES = 16;
@@ -126,8 +127,6 @@ export class SoftTLB implements MemoryListener {
   readonly countsOffset: number;
   readonly rowStatesOffset: number;
   readonly storePagesOffset: number;
-  /** Full or partial flushes since the TLB was made. */
-  flushCount = 0;
 
   readonly #rowMask: number;
   /** Per row of all tables: TLB_ROW_ bits. */
@@ -199,6 +198,11 @@ export class SoftTLB implements MemoryListener {
   static bytesFor(options: { mmuIndexCount?: number; rowCount?: number } = {}): number {
     const rows = (options.mmuIndexCount ?? 2) * (options.rowCount ?? TLB_ROW_COUNT);
     return rows * (TLB_ROW_BYTES + 4 + 1) + COUNT_WORDS * 4 + TLB_STORE_PAGES;
+  }
+
+  /** Full or partial flushes since the TLB was made. */
+  get flushCount(): number {
+    return this.#counts[FLUSH_COUNT]!;
   }
 
   /** Rows filled since the TLB was made. */
@@ -324,7 +328,7 @@ export class SoftTLB implements MemoryListener {
 
   /** Forgets everything. */
   flushAll(): void {
-    this.flushCount++;
+    this.#counts[FLUSH_COUNT]!++;
     const words = this.words;
     const logCount = this.#counts[LOG_COUNT]!;
     if (logCount * LOGGED_FLUSH_PART > this.#log.length) {
@@ -338,7 +342,7 @@ export class SoftTLB implements MemoryListener {
 
   /** Forgets all but global pages, as a write to CR3 does. */
   flushNonGlobal(): void {
-    this.flushCount++;
+    this.#counts[FLUSH_COUNT]!++;
     const logCount = this.#counts[LOG_COUNT]!;
     let kept = 0;
     for (let index = 0; index < logCount; index++) {
@@ -351,7 +355,7 @@ export class SoftTLB implements MemoryListener {
 
   /** Forgets one 4 KiB page, global or not, at every MMU index. */
   flushPage(linear: number): void {
-    this.flushCount++;
+    this.#counts[FLUSH_COUNT]!++;
     const row = (linear >>> PAGE_BITS) & this.#rowMask;
     const page = linear & PAGE_MASK;
     for (let mmuIndex = 0; mmuIndex < this.mmuIndexCount; mmuIndex++)
@@ -360,7 +364,7 @@ export class SoftTLB implements MemoryListener {
 
   /** Forgets the pages of a range of linear addresses: a large page, say. */
   flushRange(linear: number, sizeBytes: number): void {
-    this.flushCount++;
+    this.#counts[FLUSH_COUNT]!++;
     const page = linear & PAGE_MASK;
     const lastBytes = (linear & PAGE_OFFSET_MASK) + sizeBytes - 1;
     const logCount = this.#counts[LOG_COUNT]!;

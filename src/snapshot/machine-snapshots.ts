@@ -102,6 +102,8 @@ export class MachineSnapshots {
   /** The snapshot that MIGRATION bits count from. */
   #base: { readonly tag: string; readonly digest: Digest } | undefined;
   #lazy: LazyPages | undefined;
+  /** Resolves when the store need not keep the lazy load's blobs any more. */
+  #held: Promise<unknown> = Promise.resolve();
   #hasSaved = false;
   /** Saves and loads come one after the other. */
   #last: Promise<unknown> = Promise.resolve();
@@ -153,6 +155,7 @@ export class MachineSnapshots {
     this.#lazy?.endWatch();
     await this.#lazy?.touched;
     await this.#last;
+    await this.#held;
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -326,8 +329,22 @@ export class MachineSnapshots {
   }
 
   async #load(tag: string, options: LoadOptions): Promise<void> {
-    // A machine that is started meanwhile has memory to lose after all.
-    if (!(await this.#tryLoad(tag, options))) await this.#tryLoad(tag, options);
+    const before = this.#lazy;
+    // While pages come, `gc` must leave their blobs: the tag may be deleted or moved meanwhile. A
+    // store that may only be read has no gc, either. The guest need not wait for it.
+    const lease =
+      options.isLazy === true ? this.store.openWriter().catch(() => undefined) : undefined;
+    try {
+      // A machine that is started meanwhile has memory to lose after all.
+      if (!(await this.#tryLoad(tag, options))) await this.#tryLoad(tag, options);
+    } finally {
+      const lazy = this.#lazy === before ? undefined : this.#lazy;
+      const release = async (): Promise<void> => {
+        await lazy?.done.catch(() => {});
+        await (await lease)?.close();
+      };
+      this.#held = Promise.all([this.#held, release()]);
+    }
   }
 
   /** @returns false if the machine is no longer blank as it was at first, and is untouched */

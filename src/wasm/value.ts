@@ -198,9 +198,17 @@ export class Value {
 
   #binary(name: string, other: Operand): Value {
     const right = toValue(this.type, other);
-    const folded =
-      this.type === 'i32' && right.type === 'i32' ? fold(name, this, right) : undefined;
-    return folded ?? op(`${this.type}.${name}`, this, right);
+    const folded = this.type === 'i32' ? fold(name, this, right) : undefined;
+    if (folded) return folded;
+    const row = (this.type === 'i32' ? BINARY_I32 : BINARY_I64).get(name);
+    // Anything else is slower, or an error.
+    if (!row || right.type !== this.type) return op(`${this.type}.${name}`, this, right);
+    const write = (code: ByteWriter) => {
+      this.#write(code);
+      right.#write(code);
+      code.u8(row.code);
+    };
+    return new Value(row.result, write, undefined, row.resultBits);
   }
 
   #withBits(bits: number): Value {
@@ -343,11 +351,30 @@ function make(row: Operation, args: readonly Value[], lanes: readonly number[]):
       for (const lane of lanes) code.u8(lane);
     },
     undefined,
-    COMPARISON.test(row.name) ? 1 : -1,
+    resultBits(row),
   );
 }
 
+function resultBits({ name }: Operation): number {
+  return COMPARISON.test(name) ? 1 : -1;
+}
+
 const COMPARISON = /\.(eqz?|ne|[lg][te](_[su])?)$/;
+
+/** The operations of two integers of one type, by their name without the type. */
+function binaryOperations(type: 'i32' | 'i64') {
+  const names =
+    'add sub mul div_s div_u rem_s rem_u and or xor shl shr_s shr_u rotl rotr ' +
+    'eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u';
+  return new Map(
+    names.split(' ').map((name) => {
+      const row = operation(`${type}.${name}`);
+      return [name, { code: row.code, result: row.result, resultBits: resultBits(row) }];
+    }),
+  );
+}
+const BINARY_I32 = binaryOperations('i32');
+const BINARY_I64 = binaryOperations('i64');
 
 /**
  * A load of linear memory at `address + offset`. It is evaluated where the value is used: pin it

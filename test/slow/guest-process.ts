@@ -2,7 +2,9 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 
-const CLI = ['--import', 'tsx', 'src/cli/main.ts'];
+/** The command line: this checkout's source, or what QUIRE_TEST_CLI names, which was built. */
+const BUILT_CLI = process.env.QUIRE_TEST_CLI;
+const CLI = BUILT_CLI === undefined ? ['--import', 'tsx', 'src/cli/main.ts'] : [BUILT_CLI];
 
 /** Fetches a guest by the command itself; undefined when that worked, or why it did not. */
 export function fetchReason(name: string): string | undefined {

@@ -1,5 +1,5 @@
-// The A20 gate in a memory map. The kernel's processor has no such line, so while it is held low the
-// 64 KiB that real mode can reach above 1 MiB show the first 64 KiB. Above that the gate does
+// The A20 gate in a memory map. The kernel's processor has no such line, so while it is held low
+// the 64 KiB that real mode can reach above 1 MiB show the first 64 KiB. Above that the gate does
 // nothing: a guest in protected mode with A20 off sees all of its memory (docs/kvm.md).
 
 import type { AddressSpace } from '../../memory/address-space.ts';

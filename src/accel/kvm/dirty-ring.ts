@@ -17,16 +17,16 @@ const RESET = KVM.KVM_DIRTY_GFN_F_RESET;
 /** Takes entries in the kernel's order. Afterwards KVM_RESET_DIRTY_RINGS arms the pages again. */
 export class DirtyRing {
   readonly #words: Int32Array;
-  readonly #entryCount: number;
+  readonly entryCount: number;
   #next = 0;
 
   /** @param words the ring as the kernel maps it, and nothing more */
   constructor(words: Int32Array) {
     this.#words = words;
-    this.#entryCount = words.length / ENTRY_WORDS;
+    this.entryCount = words.length / ENTRY_WORDS;
     assert(
-      this.#entryCount >= 1 && Number.isInteger(Math.log2(this.#entryCount)),
-      `A dirty ring must have a power of two of entries: it has ${this.#entryCount}`,
+      this.entryCount >= 1 && Number.isInteger(Math.log2(this.entryCount)),
+      `A dirty ring must have a power of two of entries: it has ${this.entryCount}`,
     );
   }
 
@@ -37,14 +37,14 @@ export class DirtyRing {
   harvest(onPage: (slotIndex: number, pageIndex: number) => void): number {
     const words = this.#words;
     let count = 0;
-    for (; count < this.#entryCount; count++) {
+    for (; count < this.entryCount; count++) {
       const at = this.#next * ENTRY_WORDS;
       // The kernel fills an entry before it sets the flag, and reads ours before it takes it back.
       if ((Atomics.load(words, at) & (DIRTY | RESET)) !== DIRTY) break;
       const pageIndex = (words[at + OFFSET]! >>> 0) + (words[at + OFFSET + 1]! >>> 0) * 2 ** 32;
       onPage(words[at + SLOT]! & 0xffff, pageIndex);
       Atomics.store(words, at, DIRTY | RESET);
-      this.#next = (this.#next + 1) % this.#entryCount;
+      this.#next = (this.#next + 1) % this.entryCount;
     }
     return count;
   }

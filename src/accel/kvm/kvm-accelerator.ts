@@ -11,13 +11,22 @@ import { MappedRAM } from './mapped-ram.ts';
 import { Memslots } from './memslots.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
+/** Where a guest in a planar mode draws: many writes, none of which the guest waits for. */
+const VGA_WINDOW_GPA = 0xa_0000;
+const VGA_WINDOW_BYTES = 0x2_0000;
+
 /**
  * `--accel kvm`, after it was seen that this host can.
  * @param onProblem told once of each part of memory that the kernel cannot map
+ * @param dirtyRingBytes log what the guest writes to a ring of this size, not to bitmaps; the
+ *   kernel wants a power of two, a page or more
  * @throws {KVMError} with a message for people: no `/dev/kvm`, no right to open it, no `koffi`, a
  *   kernel or a processor that lacks something
  */
-export function kvmAccelerator(onProblem: (error: KVMError) => void = () => {}): Accelerator {
+export function kvmAccelerator(
+  onProblem: (error: KVMError) => void = () => {},
+  dirtyRingBytes?: number,
+): Accelerator {
   const host = KVMHost.open();
   const { calls } = host;
   let isSynchronous: boolean;
@@ -31,7 +40,7 @@ export function kvmAccelerator(onProblem: (error: KVMError) => void = () => {}):
     name: 'kvm',
     reservedBytes: 0,
     createRAM: (capacityBytes) => new MappedRAM(capacityBytes, { calls, isSynchronous }),
-    createVCPU: (wiring, memory) => createVCPU(wiring, memory, onProblem),
+    createVCPU: (wiring, memory) => createVCPU(wiring, memory, onProblem, dirtyRingBytes),
   };
 }
 
@@ -39,15 +48,17 @@ function createVCPU(
   wiring: CPUWiring,
   memory: MachineMemory,
   onProblem: (error: KVMError) => void,
+  dirtyRingBytes: number | undefined,
 ): KVMVCPU {
   const host = KVMHost.open();
   let vm: VirtualMachine | undefined;
   try {
     const { calls, runBytes } = host;
     vm = new VirtualMachine(host);
+    vm.coalesceWrites(VGA_WINDOW_GPA, VGA_WINDOW_BYTES);
     const supported = host.supportedCPUID();
     const cpuid = guestCPUID(calls, supported);
-    const memslots = attachSlots(vm, wiring, memory, onProblem);
+    const memslots = attachSlots(vm, wiring, memory, onProblem, dirtyRingBytes);
     const alias = new A20Alias(wiring.memory);
     const setA20 = (isEnabled: boolean) => alias.set(isEnabled);
     const ownVM = vm;
@@ -73,6 +84,7 @@ function attachSlots(
   wiring: CPUWiring,
   memory: MachineMemory,
   onProblem: (error: KVMError) => void,
+  dirtyRingBytes: number | undefined,
 ): Memslots {
   const { ramWrites } = wiring.memory;
   if (ramWrites === undefined)
@@ -83,6 +95,7 @@ function attachSlots(
     ramWrites,
     hostAddress: (ramOffset) => BigInt(vm.calls.addressOf(ramList.bytesAt(ramOffset, 1))),
     onProblem,
+    ...(dirtyRingBytes === undefined ? {} : { ringBytes: dirtyRingBytes }),
   });
   wiring.memory.addListener(memslots);
   return memslots;

@@ -92,6 +92,27 @@ describe.each([
     expect(board.machine.vcpu.state.reg32(0)).toBe(0xcafe000c);
   });
 
+  // Goal: a kernel may gather device writes; nobody may see the difference.
+  onEngine(title('device writes come before whatever the guest did after them'), () => {
+    const write = (offset: number) => [0x26, 0xa2, ...le16(offset)]; // mov [es:offset], al
+    const board = create([
+      ...[0xb8, 0x00, 0xa0, 0x8e, 0xc0, 0xb0, 0x01],
+      ...[...write(0), ...write(1), 0xe6, 0x80, ...write(2), 0x26, 0xa0, 0x08, 0x00, ...write(3)],
+      ...[0xb9, 0x2c, 0x01, 0x31, 0xff, 0xf3, 0xaa, HLT], // rep stosb, 300 times
+    ]);
+    board.readValue = () => 7;
+    board.finish();
+    expect(board.log.slice(0, 6)).toEqual([
+      ...['write a0000/1 1', 'write a0001/1 1', 'out 80/1 1', 'write a0002/1 1', 'read a0008/1'],
+      'write a0003/1 7',
+    ]);
+    const stored = Array.from(
+      { length: 300 },
+      (_, at) => `write a0${at.toString(16).padStart(3, '0')}/1 7`,
+    );
+    expect(board.log.slice(6)).toEqual(stored);
+  });
+
   // Goal: no interrupt is lost or doubled, wherever a slice ends and whoever looks at the state.
   onEngine(title('every interrupt that is acknowledged reaches its handler'), () => {
     const board = create([

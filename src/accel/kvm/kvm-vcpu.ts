@@ -1,6 +1,7 @@
 // A processor that the host's kernel runs. Its state is brought into the state area when somebody
 // reads `state` after a run; interrupt controllers, timers and devices are the machine's.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import { FLAG_IF } from '../../cpu/flags.ts';
 import { Processor } from '../../cpu/processor.ts';
 import { CPUState } from '../../cpu/state.ts';
@@ -21,6 +22,8 @@ const SLICE_NS_DEFAULT = 1_000_000;
 const NS_PER_MS = 1_000_000;
 /** How far the host's time may run ahead of the guest's before its counter is set back, ns. */
 const TSC_LAG_NS_MAX = 1_000_000;
+/** What a slice is lengthened by at most, for a host that enters and leaves a guest slowly, ns. */
+const ENTRY_NS_MAX = 50_000_000;
 /** Turns of completing one access: a string instruction or a page crossing takes several. */
 const COMPLETIONS_MAX = 100_000;
 const COALESCED_PAGE_BYTES = 4096;
@@ -64,6 +67,8 @@ export class KVMVCPU implements VCPU {
   readonly #kick: Kick;
   readonly #shared: HostBytes;
   readonly #run: DataView;
+  /** Pages that the guest wrote, where slots log to rings. */
+  readonly #dirtyRing: HostBytes | undefined;
   readonly #ring: DataView | undefined;
   readonly #ringEntries: number;
   readonly #setA20: (isEnabled: boolean) => void;
@@ -84,6 +89,11 @@ export class KVMVCPU implements VCPU {
   #isNMIInKernel = false;
   #apicBase = -1;
   #shutdown: RunExit | undefined;
+  /**
+   * What entering and leaving the guest costs, about, ns. Where a virtual machine's host is emulated
+   * or busy it can be more than a slice, which would end before the guest's first instruction.
+   */
+  #entryNs = 0;
   /** When the last run ended: host ms, and the machine's counter. */
   #leftMs = 0;
   #leftTicks = 0n;
@@ -116,6 +126,7 @@ export class KVMVCPU implements VCPU {
       throw new KVMError(calls.errno(), `Cannot map the processor of KVM: ${calls.errno()}`);
     this.#shared = shared;
     this.#run = shared.view;
+    this.#dirtyRing = this.#mapDirtyRing();
     const ringPage = vm.checkExtension(KVM.KVM_CAP_COALESCED_MMIO);
     this.#ring =
       ringPage === 0
@@ -208,10 +219,26 @@ export class KVMVCPU implements VCPU {
     if (!this.#isRunning) this.#release();
   }
 
+  #mapDirtyRing(): HostBytes | undefined {
+    const { ringBytes } = this.memslots;
+    if (ringBytes === 0) return undefined;
+    const offset = KVM.KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
+    const ring = this.#calls.map(this.#fd, ringBytes, offset);
+    if (ring === undefined)
+      throw new KVMError(
+        this.#calls.errno(),
+        `Cannot map the dirty ring of KVM: ${this.#calls.errno()}`,
+      );
+    this.memslots.addRing(new Int32Array(ring.view.buffer, ring.view.byteOffset, ringBytes / 4));
+    return ring;
+  }
+
   #release(): void {
     this.#calls.unmap(this.#shared);
     this.#calls.close(this.#fd);
+    // The slots that go with it are harvested once more.
     this.#onClose();
+    if (this.#dirtyRing !== undefined) this.#calls.unmap(this.#dirtyRing);
   }
 
   #runSlice(sliceNs: number): RunExit {
@@ -220,8 +247,9 @@ export class KVMVCPU implements VCPU {
       if (problem !== undefined) return this.#stop(problem);
     } else this.#followPause();
     if (!this.#wakes()) return HALT;
-    const endMs = performance.now() + sliceNs / NS_PER_MS;
-    this.#kick.arm(sliceNs);
+    const wholeNs = sliceNs + this.#entryNs;
+    const endMs = performance.now() + wholeNs / NS_PER_MS;
+    this.#kick.arm(wholeNs);
     const exit = this.#runUntil(endMs);
     this.#leftMs = performance.now();
     this.#leftTicks = this.#wiring.readTSC();
@@ -252,8 +280,11 @@ export class KVMVCPU implements VCPU {
       const error = this.#enter();
       if (error === 'EINTR' || error === 'EAGAIN') {
         this.#kick.take();
-        if (performance.now() >= endMs) return undefined;
-        continue;
+        const lateNs = (performance.now() - endMs) * NS_PER_MS;
+        if (lateNs < 0) continue;
+        // As much for the way in as for the way out, and as much again for the guest.
+        this.#entryNs = Math.min(ENTRY_NS_MAX, Math.round((this.#entryNs + 3 * lateNs) / 2));
+        return undefined;
       }
       const exit = error === undefined ? this.#handleExit() : this.#fail(`KVM_RUN: ${error}`);
       if (exit !== undefined) return exit;
@@ -325,6 +356,10 @@ export class KVMVCPU implements VCPU {
       case KVM.KVM_EXIT_SET_TPR:
       case KVM.KVM_EXIT_INTR:
         return undefined;
+      case KVM.KVM_EXIT_DIRTY_RING_FULL:
+        // Seen where the kernel emulates: it wrote over entries, and calls the ring full for ever.
+        if (this.memslots.drainRings() > 0) return undefined;
+        return this.#fail('the dirty ring has overflowed');
       case KVM.KVM_EXIT_HLT:
         return this.#halt();
       case KVM.KVM_EXIT_SHUTDOWN:

@@ -70,6 +70,8 @@ export type DirtyLogKind = 'bitmap' | 'manual protect' | 'ring';
 /** A listener of the `memory` address space; give it to `AddressSpace.addListener`. */
 export class Memslots implements MemoryListener {
   readonly logKind: DirtyLogKind;
+  /** Size of each processor's dirty ring; 0 if there are none. */
+  readonly ringBytes: number;
   readonly #vm: KVMMemoryVM;
   readonly #ramWrites: RAMWrites;
   readonly #hostAddress: (ramOffset: number) => bigint;
@@ -95,6 +97,7 @@ export class Memslots implements MemoryListener {
     this.#onProblem = options.onProblem;
     this.#table = new SlotTable(need(vm, KVM.KVM_CAP_NR_MEMSLOTS, 'KVM_CAP_NR_MEMSLOTS'));
     this.logKind = chooseLog(vm, usesManualProtect, ringBytes);
+    this.ringBytes = ringBytes ?? 0;
     this.#log = new DirtyLog(vm, ramWrites, this.logKind === 'manual protect');
     ramWrites.dirty.onClean((ramOffset, sizeBytes) => this.#noticeClean(ramOffset, sizeBytes));
   }
@@ -118,16 +121,24 @@ export class Memslots implements MemoryListener {
     this.#rings.push(new DirtyRing(words));
   }
 
-  /** Empties the rings: what a processor does that left because its ring is full. */
-  drainRings(): void {
+  /**
+   * Empties the rings: what a processor does that left because its ring is full.
+   * @returns how many entries there were
+   */
+  drainRings(): number {
     let count = 0;
-    for (const ring of this.#rings)
-      count += ring.harvest((slotIndex, pageIndex) => {
+    for (const ring of this.#rings) {
+      const taken = ring.harvest((slotIndex, pageIndex) => {
         const run = this.#table.byIndex(slotIndex)?.run;
         if (run !== undefined && pageIndex < run.sizeBytes / PAGE_SIZE)
           this.#ramWrites.note(run.ramOffset + pageIndex * PAGE_SIZE, PAGE_SIZE);
       });
+      // The kernel should leave entries free. If there are none, some may have been written over.
+      if (taken === ring.entryCount) this.#noteLogged();
+      count += taken;
+    }
     if (count > 0) this.#vm.resetDirtyRings();
+    return count;
   }
 
   /** All RAM logs from now on, whoever waits: before a migration's first pass, say. */
@@ -289,6 +300,11 @@ export class Memslots implements MemoryListener {
     if (!slot.isLogged) return;
     if (this.logKind === 'ring') this.drainRings();
     else this.#log.harvest(slot);
+  }
+
+  #noteLogged(): void {
+    for (const { run, isLogged } of this.#table.slots)
+      if (isLogged) this.#ramWrites.note(run.ramOffset, run.sizeBytes);
   }
 
   #wantsLog({ isReadOnly, section, ramOffset, sizeBytes }: PageRun): boolean {

@@ -3,6 +3,7 @@
 import {
   KVM,
   KVM_CLEAR_DIRTY_LOG,
+  KVM_COALESCED_MMIO_ZONE,
   KVM_DIRTY_LOG,
   KVM_ENABLE_CAP,
   KVM_MSR_FILTER,
@@ -103,6 +104,19 @@ export class VirtualMachine implements KVMMemoryVM {
       view.setBigUint64(range + at.bitmap, BigInt(everything.address), true);
     }
     this.call(KVM.KVM_X86_SET_MSR_FILTER, address, 'filter the MSRs of');
+  }
+
+  /**
+   * Gathers the guest's writes to device memory in a ring, where the kernel can; they are found
+   * there, in order, after the next exit of another kind.
+   */
+  coalesceWrites(gpa: number, sizeBytes: number): void {
+    if (this.checkExtension(KVM.KVM_CAP_COALESCED_MMIO) === 0) return;
+    const { at } = KVM_COALESCED_MMIO_ZONE;
+    const { view, address } = this.#clear();
+    view.setBigUint64(at.addr, BigInt(gpa), true);
+    view.setUint32(at.size, sizeBytes, true);
+    this.call(KVM.KVM_REGISTER_COALESCED_MMIO, address, 'gather device writes of');
   }
 
   /** A file descriptor of its processor. */

@@ -32,8 +32,8 @@ const WAYS: readonly (readonly number[])[] = [
   [0xfc, 0x89, 0xd7, 0x89, 0xc8, 0xb9, ...u32(3), 0xf3, 0xab], // rep stosd, 12 bytes
 ];
 
-/** Bytes that make harmless code of all lengths, whatever follows what. */
-const BYTES = [0x05, 0x2d, 0xb8, 0x40, 0x43, 0x90, 0x69, 0xc0, 0xb0, 0x0f, 0x66, 0x81, 0xc3, 0xc1];
+/** Bytes that make code of all lengths that goes on or faults, whatever follows what: no jumps. */
+const BYTES = [0x05, 0x2d, 0xb8, 0x40, 0x43, 0x90, 0x69, 0xc0, 0xb0, 0x0f, 0x66, 0x81, 0xf6, 0xc1];
 
 const step = fc.record({
   way: fc.nat({ max: WAYS.length }),
@@ -168,23 +168,28 @@ test('failure 28: a page whose code is all overwritten is plain again', () => {
   expect(row?.writeFlags).toBe(0);
 });
 
-test('data beside code costs no decoding and no look-up of TypeScript', () => {
-  const board = new CodeBoard(interpreterAccelerator);
-  // inc eax; ret; and data in the same line, stored to by: mov ecx,1000; 1: mov [data],ecx; call; …
-  board.put(CODE, [0x40, 0xc3]);
-  const program = [0xb9, ...u32(1000), 0x89, 0x0d, ...u32(CODE + 64)];
-  const call = [0xe8, ...u32(CODE - (STORES + 16)), 0x49, 0x75, -14 & 0xff, 0xf4];
-  board.put(STORES, [...program, ...call]);
-  const { codePages } = board.machine.memory;
+test.each([
+  ['interpreter', interpreterAccelerator],
+  ['translator', eagerAccelerator],
+])('data beside code costs no decoding and no look-up of TypeScript: %s', (_, accelerator) => {
+  const board = new CodeBoard(accelerator);
+  board.put(CODE, [0x40, 0xf4]); // inc eax; hlt
+  board.state.setReg32(EAX, 0);
+  expect(board.run(CODE)).toBe('hlt');
+  // mov ecx,1000; 1: mov [data],ecx; sub dword [data+4],1; dec ecx; jnz 1b; hlt
+  const program = [0xb9, ...u32(1000), 0x89, 0x0d, ...u32(CODE + 64), 0x83, 0x2d];
+  board.put(STORES, [...program, ...u32(CODE + 68), 1, 0x49, 0x75, -16 & 0xff, 0xf4]);
   let asked = 0;
-  codePages.onInvalidate(() => {
+  board.machine.memory.codePages.onInvalidate(() => {
     asked++;
     return undefined;
   });
-  const { counters } = (board.machine.vcpu as SoftwareVCPU).cache;
-  board.state.setReg32(EAX, 0);
+  const { cache, translator } = board.machine.vcpu as SoftwareVCPU;
   expect(board.run(STORES)).toBe('hlt');
-  expect(board.reg(EAX)).toBe(1000);
-  expect(counters.decoded).toBeLessThan(40);
+  expect(board.run(CODE)).toBe('hlt');
+  expect(board.reg(EAX)).toBe(2);
+  expect(board.machine.memory.addressSpace.read(CODE + 68, 4) | 0).toBe(-1000);
+  expect(cache.counters.decoded).toBeLessThan(40);
   expect(asked).toBe(0);
+  expect(translator.counters.dropped).toBe(0);
 });

@@ -70,11 +70,22 @@ function beginStore(f: FunctionBuilder, linear: Value, last: Value, fill: () => 
   const address = f.let(linear.add(load('i32', row, TLB_ADDEND)));
   const ramOffset = address.sub(loadState(RAM_BASE));
   const ramPage = f.let(ramOffset.shrU(PAGE_SHIFT));
-  const dirty = load('i32_8u', ramPage.add(loadState(DIRTY_BASE)));
-  f.if(dirty.or(DIRTY_CODE).ne(DIRTY_ALL), () => f.return(i32(0)));
+  const dirty = f.let(load('i32_8u', ramPage.add(loadState(DIRTY_BASE))));
+  f.if(dirty.eq(DIRTY_ALL), () => {
+    openRow(f, row, ramPage);
+    f.return(address);
+  });
+  f.if(dirty.ne(DIRTY_ALL & ~DIRTY_CODE), () => f.return(i32(0)));
   const inPage = f.let(ramOffset.and(IN_PAGE));
   const note = f.let(load('i32', ramPage.shl(2).add(loadState(CODE_SLOTS_BASE))));
   return { row, address, ramPage, inPage, note };
+}
+
+/** Gives a row its plain write tag, as nobody wants to know of stores to its page any more. */
+function openRow(f: FunctionBuilder, row: Value, ramPage: Value): void {
+  const mark = ramPage.and(TLB_STORE_PAGES - 1).add(loadState(TLB_STORE_MARKS));
+  f.store('i32_8', mark, i32(1));
+  f.store('i32', row, load('i32', row, TLB_WRITE_TAG).and(-PAGE_BYTES), TLB_WRITE_TAG);
 }
 
 /** Leaves with 0 if lines that the range touches hold code, by the page's mask. */
@@ -148,10 +159,13 @@ export const storeIntoCode: SharedFunction = {
     const [linear, size] = [f.param(0), f.param(1)];
     const last = f.let(linear.add(size).sub(1));
     const store = beginStore(f, linear, last, () => call(fillForStore, linear, size));
-    f.if(store.note.eqz(), () => f.return(i32(0)));
+    f.if(store.note.eqz(), () => {
+      leaveIfLinesHaveCode(f, store, last);
+      f.return(store.address);
+    });
     const records = f.let(recordsOf(store.note));
-    f.if(load('i32_8u', records, SLOT_IS_SHARED), () => f.return(i32(0)));
     f.if(codeBits(records, store.inPage, size).eqz(), () => f.return(store.address));
+    f.if(load('i32_8u', records, SLOT_IS_SHARED), () => f.return(i32(0)));
     const end = f.let(store.inPage.add(size));
     const isKept = dropRecords(f, records, store.inPage, end);
     f.if(isKept, () => f.return(store.address));
@@ -224,14 +238,7 @@ function settle(f: FunctionBuilder, store: CodeStore, records: Value, last: Valu
   f.store('i32', place, mask);
   f.if(mask.eqz(), () => {
     f.store('i32_8', store.ramPage.add(loadState(DIRTY_BASE)), i32(DIRTY_ALL));
-    const mark = store.ramPage.and(TLB_STORE_PAGES - 1).add(loadState(TLB_STORE_MARKS));
-    f.store('i32_8', mark, i32(1));
-    f.store(
-      'i32',
-      store.row,
-      load('i32', store.row, TLB_WRITE_TAG).and(-PAGE_BYTES),
-      TLB_WRITE_TAG,
-    );
+    openRow(f, store.row, store.ramPage);
   });
 }
 

@@ -311,10 +311,6 @@ export class InterpreterContext {
     const isWithin = pageEip.add(PAGE_BYTES - 1).leU(loadState(CS_FIELDS + SEG_LIMIT));
     const doesWrap = pageEip.gtU(eip).and(mode.and(MODE_CODE32));
     const canBeWhole = f.let(isWithin.and(doesWrap.eqz()));
-    f.if(isHit.eqz().and(canBeWhole), () => {
-      const records = f.call(this.shared(findRecords), linear, mode);
-      f.if(records, () => fillCodeRow(f, row, linear.and(PAGE_MASK).or(mode), records));
-    });
     f.if(isHit.and(canBeWhole), () => {
       const records = f.let(load('i32', row, CODE_ROWS + 4));
       storeState(f, PAGE_EIP, pageEip);
@@ -324,6 +320,13 @@ export class InterpreterContext {
       const record = f.let(records.add(inPage.shl(RECORD_SHIFT)));
       countHeat(this, f, record, fuel);
       dispatch(this, f, record, fuel);
+    });
+    f.if(canBeWhole, () => {
+      const records = f.call(this.shared(findRecords), linear, mode);
+      f.if(records, () => {
+        fillCodeRow(f, row, linear.and(PAGE_MASK).or(mode), records);
+        f.returnCall(this.lookUp, eip, fuel);
+      });
     });
     storeState(f, EIP, eip);
     const found = f.call(this.slow.findCode);

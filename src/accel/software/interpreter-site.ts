@@ -5,6 +5,7 @@ import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import type { CompiledRow } from '../../cpu/opcode-map.ts';
 import { EIP, FLAG_AUX, FLAG_RESULT, FUEL, NEXT_EIP } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Local, load, type Value } from '../../wasm/index.ts';
+import { loadCR3 } from './cr3-load.ts';
 import type { EngineSite, InstructionFields } from './engine-site.ts';
 import { dispatch, type InterpreterContext } from './interpreter-context.ts';
 import { rawLoad, rawStore } from './memory-access.ts';
@@ -126,6 +127,11 @@ export class InterpreterSite implements EngineSite {
   }
 
   system(method: string, args: readonly Value[]): void {
+    // A load of CR3 that needs no TypeScript; what follows may be mapped elsewhere then.
+    if (method === 'movToCR') {
+      const isLoaded = this.f.call(this.targets.shared(loadCR3), ...args);
+      this.f.if(isLoaded, () => this.f.returnCall(this.targets.lookUp, this.nextEip(), this.#fuel));
+    }
     this.#noteEip();
     this.f.call(this.targets.method(method), ...args);
     this.f.returnCall(this.targets.afterSystem, this.#next, this.#fuel);

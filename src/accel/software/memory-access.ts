@@ -3,7 +3,7 @@
 
 import { SCRATCH } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, load, type Value } from '../../wasm/index.ts';
-import { storeAddress } from './code-stores.ts';
+import { storeAddress, storeIntoCode } from './code-stores.ts';
 import type { EngineSite } from './engine-site.ts';
 import { rowAddress } from './tlb-fill.ts';
 
@@ -80,7 +80,8 @@ export function emitStore(site: EngineSite, linear: Value, size: number, value: 
     hits(row, WRITE_TAG, linear, size),
     () => rawStore(f, linear.add(load('i32', row, ADDEND)), size, pinned),
     () => {
-      const address = emitStoreAddress(site, linear, size);
+      // The record is not needed any more, so this may drop it.
+      const address = f.call(site.targets.shared(storeIntoCode), linear, i32(size));
       f.if(
         address,
         () => rawStore(f, address, size, pinned),

@@ -20,6 +20,8 @@ export interface FlagEffect {
   readonly sets: FlagForm;
   /** Sets flags in a part that may not run. */
   readonly changesInBranch: boolean;
+  /** Has rare exits. */
+  readonly mayLeave: boolean;
 }
 
 /** Stands in for the flags while an instruction is emitted to see what it does with them. */
@@ -29,6 +31,7 @@ export class FlagWitness implements UnitFlagStore {
   #reads: FlagForm = FLAGS_ANY;
   #sets: FlagForm = FLAGS_ANY;
   #changesInBranch = false;
+  #mayLeave = false;
 
   constructor(f: FunctionBuilder) {
     this.f = f;
@@ -36,8 +39,9 @@ export class FlagWitness implements UnitFlagStore {
 
   effect(): FlagEffect {
     const changesInBranch = this.#changesInBranch;
-    if (changesInBranch) return { reads: FLAGS_WORDS, sets: FLAGS_ANY, changesInBranch };
-    return { reads: this.#reads, sets: this.#sets, changesInBranch };
+    const mayLeave = this.#mayLeave;
+    if (changesInBranch) return { reads: FLAGS_WORDS, sets: FLAGS_ANY, changesInBranch, mayLeave };
+    return { reads: this.#reads, sets: this.#sets, changesInBranch, mayLeave };
   }
 
   enterInstruction(): void {
@@ -84,9 +88,12 @@ export class FlagWitness implements UnitFlagStore {
   }
 
   loadAll(): void {}
+  settle(): void {}
   enterBlock(): void {}
   leaveTo(): void {}
-  leaveRarely(): void {}
+  leaveRarely(): void {
+    this.#mayLeave = true;
+  }
   leave(): void {}
   writeBack(): void {}
 

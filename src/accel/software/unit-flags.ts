@@ -3,7 +3,8 @@
 // two forms in locals, which only exits turn into the state's two words (flags.ts):
 //
 //   words   RESULT and AUX as the state has them; KIND is 0
-//   packed  KIND  bit 0 packed, bit 1 a difference, bit 2 CARRY is CF, bits 8–12 32 − operand bits
+//   packed  KIND  bit 0 packed, bit 1 a difference, bit 2 CARRY is CF, bit 3 B is OF,
+//                 bits 8–12 32 − operand bits
 //           R     the result, and B the second operand; the first follows from them
 //
 // CARRY (0 or 1) is CF where a block asks for it at its start.
@@ -33,6 +34,7 @@ export type FlagForm = typeof FLAGS_ANY | typeof FLAGS_CARRY | typeof FLAGS_WORD
 const KIND_PACKED = 1;
 const KIND_DIFFERENCE = 2;
 const KIND_HAS_CARRY = 4;
+const KIND_HAS_OVERFLOW = 8;
 const KIND_SHIFT = 8;
 
 /** What is known of the flags at a point of a block. */
@@ -48,8 +50,13 @@ export interface UnitFlagStore extends FlagStore {
   loadAll(): void;
   /** A block begins, to which every way brings the flags in `form`. */
   enterBlock(form: FlagForm): void;
-  /** @param changesInBranch whether flags change in a part of the instruction that may not run */
-  enterInstruction(changesInBranch: boolean): void;
+  /**
+   * @param changesInBranch whether flags change in a part of the instruction that may not run
+   * @param mayLeave whether it has rare exits
+   */
+  enterInstruction(changesInBranch: boolean, mayLeave: boolean): void;
+  /** Rare exits follow: what they need is done once for all, where that costs nothing. */
+  settle(): void;
   /** On the way to a block that wants `form`; what is known here stays known for the other ways. */
   leaveTo(form: FlagForm): void;
   /** On the way to a rare exit. */
@@ -75,6 +82,8 @@ export class UnitFlags implements UnitFlagStore {
   readonly #b: Local;
   readonly #carry: Local;
   #state: FlagState = WORDS;
+  /** Whether the locals say what `#state` does. */
+  #isPut = true;
   /** Depth of the instruction under way: what stands deeper may not run. */
   #depth = 0;
   /** Values that outlive their instruction, and those of states that are past. */
@@ -103,15 +112,24 @@ export class UnitFlags implements UnitFlagStore {
     if (form === FLAGS_WORDS) return;
     const carry = form === FLAGS_ANY ? {} : { carry: this.#carry };
     this.#state = { form: 'found', ...carry, isChanged: false };
+    this.#isPut = true;
   }
 
-  enterInstruction(changesInBranch: boolean): void {
+  enterInstruction(changesInBranch: boolean, mayLeave: boolean): void {
     this.#depth = this.f.depth;
     for (const value of this.#past) this.f.release(value);
     this.#past = [];
-    if (!changesInBranch) return;
-    this.#putWords();
-    this.#become(WORDS);
+    if (changesInBranch) {
+      this.#putWords();
+      this.#become(WORDS);
+    } else if (mayLeave) this.settle();
+  }
+
+  settle(): void {
+    // Setting locals is free in optimized code; computing words is not.
+    if (this.#isPut || !this.#isPackable()) return;
+    this.#put();
+    this.#isPut = true;
   }
 
   leaveTo(form: FlagForm): void {
@@ -215,16 +233,24 @@ export class UnitFlags implements UnitFlagStore {
 
   #become(state: FlagState): void {
     this.#state = state;
+    this.#isPut = state.form === 'words';
     const values = valuesOf(state);
     for (const value of values) this.f.keep(value);
     this.#past.push(...this.#kept.filter((value) => !values.includes(value)));
     this.#kept = values;
   }
 
+  #isPackable(): boolean {
+    if (this.#state.form !== 'operation') return true;
+    const { kind, hasCarryIn, overflow } = this.#state.operation;
+    return !hasCarryIn && (!overflow || kind === 'logic');
+  }
+
   /** Sets the locals from what is known, in whichever form is the cheaper. */
   #put(): void {
     const { f } = this;
     const state = this.#state;
+    if (this.#isPut) return;
     if (state.form === 'found') {
       if (!state.isChanged) return;
       f.set(this.#carry, state.carry!);
@@ -232,8 +258,8 @@ export class UnitFlags implements UnitFlagStore {
       return;
     }
     if (state.form === 'words') return;
-    const { kind, b, r, size, hasCarryIn, carry, overflow } = state.operation;
-    if (hasCarryIn || overflow) {
+    const { kind, b, r, size, carry, overflow } = state.operation;
+    if (!this.#isPackable()) {
       this.#putWords();
       return;
     }
@@ -243,10 +269,11 @@ export class UnitFlags implements UnitFlagStore {
       word |= KIND_HAS_CARRY;
       f.set(this.#carry, carry);
     }
+    if (overflow) word |= KIND_HAS_OVERFLOW;
     f.set(this.#kind, i32(word));
     f.set(this.#r, r);
     // A result alone is a sum with zero, which has no carries.
-    f.set(this.#b, kind === 'logic' ? i32(0) : b);
+    f.set(this.#b, kind === 'logic' ? (overflow ?? i32(0)) : b);
   }
 
   /** Sets the locals to words. */
@@ -310,6 +337,8 @@ export const packedAux: SharedFunction = {
       Local,
       Local,
     ];
+    const overflow = f.let(select(kind.and(KIND_HAS_OVERFLOW), b, i32(0)));
+    f.if(kind.and(KIND_HAS_OVERFLOW), () => f.set(b, i32(0)));
     f.if(kind.and(KIND_PACKED), () => {
       // A difference r = a − b is the sum a = r + b: its borrows are that sum's carries.
       const isDifference = f.let(kind.and(KIND_DIFFERENCE));
@@ -324,6 +353,6 @@ export const packedAux: SharedFunction = {
       const flip = f.let(aux.shrU(31).xor(carry));
       f.set(aux, aux.xor(flip.shl(31).or(flip.shl(30))));
     });
-    f.return(aux);
+    f.return(aux.xor(overflow.shl(30)));
   },
 };

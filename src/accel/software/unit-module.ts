@@ -121,13 +121,14 @@ function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
 
 function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: number): void {
   const { f } = frame;
-  const { changesInBranch } = flagEffectOf(instruction, witness);
+  const effect = flagEffectOf(instruction, witness);
   // Its bytes in the next page must be those that were decoded.
   const lastPage = pageOf(instruction.next - 1);
   frame.reach(lastPage, instruction.offset, () => frame.exitInterpret(instruction, left));
   f.recycling(() => {
-    const site = emitRow(frame, instruction, left, i32(instruction.immediate), changesInBranch);
+    const site = emitRow(frame, instruction, left, i32(instruction.immediate), effect);
     if (site.hasSlowPath) {
+      frame.flags.settle();
       f.if(frame.pending, () => frame.exitTo(instruction.next, left - 1));
     }
   });
@@ -138,13 +139,13 @@ function emitRow(
   instruction: UnitInstruction,
   left: number,
   immediate: Value,
-  changesInBranch: boolean,
+  { changesInBranch, mayLeave }: Pick<FlagEffect, 'changesInBranch' | 'mayLeave'>,
 ): UnitSite {
   const { compiled, variant } = instruction.meaning;
   let site: UnitSite | undefined;
   frame.f.block((end) => {
     frame.instructionEnd = end;
-    frame.flags.enterInstruction(changesInBranch);
+    frame.flags.enterInstruction(changesInBranch, mayLeave);
     site = new UnitSite(frame, instruction, left, immediate);
     const e = new EngineEmitter(site, compiled, variant);
     compiled.row.meaning(e, ...e.operands);
@@ -155,7 +156,7 @@ function emitRow(
 /** Whether the row can only be run by the interpreter: found by trying. */
 export function mustDefer(instruction: UnitInstruction): boolean {
   try {
-    witness(instruction, true);
+    flagEffectOf(instruction, witness);
     return false;
   } catch (error) {
     if (error instanceof Deferred) return true;
@@ -185,7 +186,7 @@ function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagE
   const frame = new UnitFrame(f, targets, region, flags, [FLAGS_ANY]);
   const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
   frame.build(() => {
-    emitRow(frame, instruction, 1, immediate, false);
+    emitRow(frame, instruction, 1, immediate, { changesInBranch: false, mayLeave: false });
     f.unreachable();
   });
   return flags.effect();

@@ -396,8 +396,8 @@ export class DirectoryStore implements SnapshotStore {
       if (holder === undefined || !isAlive(holder)) continue;
       throw new SnapshotError(
         'BUSY',
-        `Cannot collect garbage in "${this.path}" as no snapshot must be in the making: ` +
-          `process ${holder.pid} on host "${holder.host}" makes one`,
+        `Cannot collect garbage in "${this.path}" as nobody must save there or load ` +
+          `lazily from it: process ${holder.pid} on host "${holder.host}" does`,
         { subject: this.path },
       );
     }

@@ -4,7 +4,7 @@
 import { i32, laneOp, op, type Value } from '../../wasm/index.ts';
 import type { Emitter, Operand, SharedFunction } from '../emitter.ts';
 import { row } from '../instruction-table.ts';
-import { FLOAT_OPERATIONS } from '../simd/float-arithmetic.ts';
+import { FLOAT_OPERATIONS, nativeScalar } from '../simd/float-arithmetic.ts';
 import { COMPARISONS_F32, COMPARISONS_F64, type FloatComparisons } from '../simd/float-compare.ts';
 import { RECIPROCAL, RECIPROCAL_ROOT } from '../simd/float-estimate.ts';
 import { beginSSE, checkSIMD } from '../simd/simd-state.ts';
@@ -53,10 +53,18 @@ for (const [prefix, width, comparisons] of FORMS) {
     row(`${prefix} 0F ${opcode}`, name + suffix, operands, (e, destination, source) => {
       beginSSE(e);
       const b = source.read();
-      const shared = FLOAT_OPERATIONS[operation][width];
-      const result = e.callShared(shared, destination.read(), b);
-      checkSIMD(e);
-      destination.write(result);
+      const args = [destination.read(), b];
+      const inFull = () => {
+        const full = e.callShared(FLOAT_OPERATIONS[operation][width], ...args);
+        checkSIMD(e);
+        return full;
+      };
+      if (width === 'ps' || width === 'pd') {
+        destination.write(inFull());
+        return;
+      }
+      const { result, isSure } = nativeScalar(e.f, width, operation, args);
+      destination.write(e.f.ifValue(isSure, () => result, inFull));
     });
   }
   row(`${prefix} 0F 51`, `SQRT${suffix}`, operands, (e, destination, source) => {

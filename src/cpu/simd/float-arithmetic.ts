@@ -12,6 +12,7 @@ import {
   i32,
   laneOp,
   op,
+  select,
   type Value,
   v128,
 } from '../../wasm/index.ts';
@@ -209,6 +210,27 @@ function isExactScalar(
   const [divisor, dividend] = name === 'div' ? [b, a] : [result, a];
   const product = op(`${type}.mul`, float(result), float(divisor));
   return fits(result, divisor).and(op(`${type}.eq`, product, float(dividend)));
+}
+
+/**
+ * The native result of a scalar operation, and whether it is surely right and every flag that it
+ * raises is set already: the quick way, for rows to have before a call.
+ */
+export function nativeScalar(
+  f: FunctionBuilder,
+  width: 'ss' | 'sd',
+  name: ArithmeticName,
+  args: readonly Value[],
+): { readonly result: Value; readonly isSure: Value } {
+  const fmt = width === 'ss' ? F32 : F64;
+  const integer = width === 'ss' ? 'i32' : 'i64';
+  const floats = args.map((bits) => op(`${fmt.name}.reinterpret_${integer}`, bits));
+  const native = op(`${fmt.name}.${name}`, ...floats);
+  const result = f.let(op(`${integer}.reinterpret_${fmt.name}`, native));
+  // A zero that is plain is exact.
+  const hasFlags = loadMXCSR().and(MXCSR_PE).or(result.shl(1).eqz());
+  const isPlain = isPlainScalar(f, fmt, name, args, result);
+  return { result, isSure: select(hasFlags, isPlainMXCSR().and(isPlain), i32(0)) };
 }
 
 function makeOperation(name: ArithmeticName): FloatOperation {

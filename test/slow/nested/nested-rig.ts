@@ -70,7 +70,10 @@ export class NestedRig {
     const exitCodePath = join(work, EXIT_CODE_NAME);
     rmSync(exitCodePath, { force: true });
     const path = `${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
-    writeFileSync(join(work, 'environment'), `export HOME=/tmp TERM=dumb PATH=${path}\n`);
+    writeFileSync(
+      join(work, 'environment'),
+      `export HOME=/mnt TMPDIR=/mnt TERM=dumb PATH=${path}\n`,
+    );
     writeFileSync(join(work, SCRIPT_NAME), script);
     const startMs = performance.now();
     const output = await this.#runQEMU(options);

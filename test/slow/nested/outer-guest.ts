@@ -12,7 +12,7 @@ import { packageFiles } from '../package-files.ts';
 export const HOST_TAG = 'host';
 export const WORK_TAG = 'work';
 /** Where the script finds its work folder. */
-export const WORK_PATH = '/tmp/work';
+export const WORK_PATH = '/mnt/work';
 /** The script's own name in the work folder, and where its exit code will be. */
 export const SCRIPT_NAME = 'script.sh';
 export const EXIT_CODE_NAME = 'exit-code';
@@ -97,10 +97,9 @@ mount -t devtmpfs devtmpfs /dev
 ${modules.map(({ name, parameters }) => `insmod /lib/${name} ${parameters}`).join('\n')}
 ${mount9p(HOST_TAG, '/host', 'ro,cache=loose')}
 for each in proc sys dev; do mount -o bind /$each /host/$each; done
-mount -t tmpfs tmpfs /host/tmp
+mount -t tmpfs tmpfs /host/mnt
 mkdir /host${WORK_PATH}
 ${mount9p(WORK_TAG, `/host${WORK_PATH}`, 'cache=mmap')}
-echo 1000000 > /proc/sys/vm/max_map_count
 ifconfig lo up
 chroot /host /bin/sh -c 'cd ${WORK_PATH} && . ./environment && exec sh ./${SCRIPT_NAME}'
 echo $? > /host${WORK_PATH}/${EXIT_CODE_NAME}
