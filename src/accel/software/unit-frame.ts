@@ -63,6 +63,8 @@ export class UnitFrame {
   readonly #enter: Local;
   readonly #registers: readonly Local[];
   readonly #written = new Set<number>();
+  /** Read or written. */
+  readonly #used = new Set<number>();
   /** By block: the form of the flags that it wants. */
   readonly #flagForms: readonly FlagForm[];
   readonly #exitAt: Local;
@@ -104,11 +106,13 @@ export class UnitFrame {
   }
 
   register(number: number): Value {
+    this.#used.add(number);
     return this.#registers[number]!;
   }
 
   setRegister(number: number, value: Value): void {
     this.#written.add(number);
+    this.#used.add(number);
     this.f.set(this.#registers[number]!, value);
   }
 
@@ -120,7 +124,6 @@ export class UnitFrame {
   /** Emits all blocks, each by `emitBlock`, and then the exits. */
   build(emitBlock: (block: UnitBlock) => void): void {
     const { f } = this;
-    this.#emitEntry();
     const flow = new UnitFlow(f, this.#region.structure, this.#enter, (index) => {
       this.#block = this.#region.blocks[index]!;
       this.flags.enterBlock(this.#flagForms[index]!);
@@ -138,6 +141,7 @@ export class UnitFrame {
     this.#writeBack();
     f.if(this.pending, () => this.#stopAt(this.#exitAt));
     f.returnCall(this.targets.jump, this.#exitAt, this.fuel);
+    f.first(() => this.#emitEntry());
   }
 
   /** Takes a block's fuel, or leaves it to the interpreter if there is not enough. */
@@ -224,8 +228,8 @@ export class UnitFrame {
     f.set(this.fuel, f.param(1).add(1));
     f.set(this.base, loadState(PAGE_EIP));
     if (this.#region.pages.length > 1) this.#emitEntryPage();
-    for (const [number, register] of this.#registers.entries()) {
-      f.set(register, loadState(GPR + number * GPR_BYTES));
+    for (const number of this.#used) {
+      f.set(this.#registers[number]!, loadState(GPR + number * GPR_BYTES));
     }
     this.flags.loadAll();
   }
