@@ -36,6 +36,8 @@ interface UnitPart {
 }
 
 interface Unit {
+  /** Of its root. */
+  readonly slot: number;
   readonly region: UnitRegion;
   readonly parts: readonly UnitPart[];
   /** Its entries' records and table indexes; none before it is installed. */
@@ -47,12 +49,14 @@ interface PageHeat {
   samples: number;
   rewrites: number;
   readonly units: Set<Unit>;
+  /** Offsets that units were made for. */
+  readonly roots: Set<number>;
   /** 1 for each offset that a unit has the byte of. */
   readonly covered: Uint8Array;
 }
 
 export class Translator {
-  readonly counters = { units: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
+  readonly counters = { units: 0, spanning: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
   readonly #state: CPUState;
   readonly #cache: CodeCache;
   readonly #entries: UnitEntries;
@@ -123,6 +127,20 @@ export class Translator {
     return true;
   }
 
+  /** Called by the run loop when code at EIP, which is no unit's entry, was gone to often. */
+  want(): void {
+    const { u32 } = this.#state;
+    const pageEip = u32[PAGE_EIP >> 2]!;
+    const offset = (this.#state.eip - pageEip) >>> 0;
+    const slot = this.#cache.slotOf(u32[PAGE_RECORDS >> 2]!);
+    if (slot < 0 || offset >= PAGE_BYTES) return;
+    const page = this.#page(slot);
+    if (page.rewrites > REWRITES_MAX || page.roots.has(offset)) return;
+    if (this.#plan(slot, pageEip, offset, false) && this.#queue.length >= BATCH_MAX) {
+      this.#compileSoon();
+    }
+  }
+
   /** Translates the code at EIP, in the page of `records`, at once, however cold: for tests. */
   translateAt(records: number, offset: number): void {
     const slot = this.#cache.slotOf(records);
@@ -141,7 +159,13 @@ export class Translator {
   #page(slot: number): PageHeat {
     let page = this.#pages.get(slot);
     if (!page) {
-      page = { samples: 0, rewrites: 0, units: new Set(), covered: new Uint8Array(PAGE_BYTES) };
+      page = {
+        samples: 0,
+        rewrites: 0,
+        units: new Set(),
+        roots: new Set(),
+        covered: new Uint8Array(PAGE_BYTES),
+      };
       this.#pages.set(slot, page);
     }
     return page;
@@ -151,9 +175,10 @@ export class Translator {
   #plan(slot: number, pageEip: number, sampled: number, decodes: boolean): boolean {
     const records = this.#cache.recordsOfSlot(slot);
     const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), sampled);
+    this.#page(slot).roots.add(sampled);
     if (region.blocks.length === 0) return false;
     const parts = region.pages.map((page) => this.#partOf(region, page));
-    const unit: Unit = { region, parts, entries: [], isDropped: false };
+    const unit: Unit = { slot, region, parts, entries: [], isDropped: false };
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
@@ -218,6 +243,7 @@ export class Translator {
       if (unit.isDropped || this.#entries.freeCount < entries.length) continue;
       unit.entries = this.#enter(unit.region, exports[`u${index}`]);
       this.counters.units++;
+      if (unit.region.pages.length > 1) this.counters.spanning++;
       for (const { instructions } of blocks) this.counters.instructions += instructions.length;
     }
   }
@@ -279,6 +305,7 @@ export class Translator {
       page.units.delete(unit);
       this.#cache.setHasUnits(slot, page.units.size > 0);
     }
+    this.#page(unit.slot).roots.delete(unit.region.root);
     unit.isDropped = true;
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.

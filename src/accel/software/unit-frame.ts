@@ -39,6 +39,8 @@ export interface UnitTargets extends CallTargets {
   readonly jump: FunctionReference;
   /** Byte address of the numbers of entries, u16 by function table index. */
   readonly entryNumbers: number;
+  /** (record, fuel): goes on at a record that is none of the unit's. */
+  readonly leave: FunctionReference;
   /** (handler, record, fuel): calls a handler. */
   readonly dispatch: FunctionReference;
 }
@@ -248,9 +250,7 @@ export class UnitFrame {
     const records = this.#emitExitPage();
     const inPage = this.#exitAt.and(PAGE_BYTES - 1);
     const record = f.let(records.add(inPage.mul(RECORD_BYTES)));
-    f.if(this.#exitHandler.eqz(), () =>
-      f.set(this.#exitHandler, load('i32_16u', record, RECORD_HANDLER)),
-    );
+    f.if(this.#exitHandler.eqz(), () => f.returnCall(this.targets.leave, record, this.fuel));
     f.returnCall(this.targets.dispatch, this.#exitHandler, record, this.fuel.sub(1));
   }
 
