@@ -27,6 +27,8 @@ const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
 const WAIT_INSTRUCTIONS = 160_000;
+/** Instructions of all units together: bounds the host's memory, a few hundred bytes each. */
+const UNIT_INSTRUCTIONS_MAX = 800_000;
 
 /** What a unit has of one page. */
 interface UnitPart {
@@ -35,7 +37,8 @@ interface UnitPart {
   readonly ranges: readonly (readonly [number, number])[];
 }
 
-interface Unit {
+/** A translated piece of code, or one that is being compiled. */
+export interface Unit {
   /** Of its root. */
   readonly slot: number;
   readonly region: UnitRegion;
@@ -43,6 +46,10 @@ interface Unit {
   /** Its entries' records and table indexes; none before it is installed. */
   entries: readonly (readonly [record: number, entry: number])[];
   isDropped: boolean;
+}
+
+function instructionCount({ blocks }: UnitRegion): number {
+  return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
 }
 
 interface PageHeat {
@@ -56,7 +63,22 @@ interface PageHeat {
 }
 
 export class Translator {
-  readonly counters = { units: 0, spanning: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
+  /** Since the start; ms of the host's clock, `waitMs` from being wanted to being there. */
+  readonly counters = {
+    units: 0,
+    spanning: 0,
+    instructions: 0,
+    dropped: 0,
+    evicted: 0,
+    failed: 0,
+    modules: 0,
+    moduleBytes: 0,
+    buildMs: 0,
+    waitMs: 0,
+  };
+  /** Units that are there, the oldest first, and how many instructions they have. */
+  readonly #installed = new Set<Unit>();
+  #installedInstructions = 0;
   readonly #state: CPUState;
   readonly #cache: CodeCache;
   readonly #entries: UnitEntries;
@@ -151,6 +173,16 @@ export class Translator {
     this.#install(units, new WebAssembly.Module(this.#build(units)));
   }
 
+  /** Units that are there, the oldest first. */
+  get units(): ReadonlySet<Unit> {
+    return this.#installed;
+  }
+
+  /** Instructions of the units that are there. */
+  get installedInstructions(): number {
+    return this.#installedInstructions;
+  }
+
   /** Takes every unit back. */
   clear(): void {
     for (const slot of [...this.#pages.keys()]) this.#forget(slot);
@@ -225,8 +257,15 @@ export class Translator {
     };
     try {
       this.#compilingCount++;
-      WebAssembly.compile(this.#build(units))
+      const startMs = Date.now();
+      const bytes = this.#build(units);
+      this.counters.buildMs += Date.now() - startMs;
+      this.counters.moduleBytes += bytes.length;
+      WebAssembly.compile(bytes)
         .then((module) => this.#install(units, module))
+        .then(() => {
+          this.counters.waitMs += Date.now() - startMs;
+        })
         .catch(onFailure)
         .finally(() => this.#compilingCount--);
     } catch {
@@ -239,12 +278,25 @@ export class Translator {
     const { exports } = new WebAssembly.Instance(module, this.#imports);
     this.counters.modules++;
     for (const [index, unit] of units.entries()) {
-      const { blocks, entries } = unit.region;
-      if (unit.isDropped || this.#entries.freeCount < entries.length) continue;
+      if (unit.isDropped) continue;
+      this.#makeRoom(unit.region);
       unit.entries = this.#enter(unit.region, exports[`u${index}`]);
       this.counters.units++;
       if (unit.region.pages.length > 1) this.counters.spanning++;
-      for (const { instructions } of blocks) this.counters.instructions += instructions.length;
+      this.counters.instructions += instructionCount(unit.region);
+      this.#installed.add(unit);
+      this.#installedInstructions += instructionCount(unit.region);
+    }
+  }
+
+  /** Takes the oldest units back while there is no room for another. */
+  #makeRoom(region: UnitRegion): void {
+    const instructionsMax = UNIT_INSTRUCTIONS_MAX - instructionCount(region);
+    for (const oldest of this.#installed) {
+      const hasEntries = this.#entries.freeCount >= region.entries.length;
+      if (hasEntries && this.#installedInstructions <= instructionsMax) return;
+      this.#drop(oldest);
+      this.counters.evicted++;
     }
   }
 
@@ -307,6 +359,7 @@ export class Translator {
     }
     this.#page(unit.slot).roots.delete(unit.region.root);
     unit.isDropped = true;
+    if (this.#installed.delete(unit)) this.#installedInstructions -= instructionCount(unit.region);
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.
     this.#state.requestEvent();
