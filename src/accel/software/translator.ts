@@ -1,6 +1,6 @@
 // Finds hot code by sampling, translates it, and takes translations back when their code is stored
-// to. Units are compiled in batches, on other threads where the host can, while the interpreter
-// goes on; a unit whose code changed meanwhile is not installed.
+// to. Units are compiled in small batches, at once or on other threads while the interpreter goes
+// on; a unit whose code changed meanwhile is not installed.
 
 import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
@@ -26,9 +26,7 @@ const HEAT_MIN = 4;
 const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
-const WAIT_INSTRUCTIONS = 160_000;
-/** Instructions of all units together: bounds the host's memory, a few hundred bytes each. */
-const UNIT_INSTRUCTIONS_MAX = 800_000;
+const WAIT_INSTRUCTIONS = 40_000;
 
 /** What a unit has of one page. */
 interface UnitPart {
@@ -76,6 +74,14 @@ export class Translator {
     buildMs: 0,
     waitMs: 0,
   };
+  /**
+   * Whether other threads compile while the interpreter goes on, so that nothing waits for a
+   * module; a page's own thread needs that. Elsewhere it costs more than it gives: a module takes a
+   * ms or two, and the way to another thread and back as long as a slice or more.
+   */
+  compilesInBackground = false;
+  /** Of all units together: bounds the host's memory, a few hundred bytes each. */
+  instructionsMax = 800_000;
   /** Units that are there, the oldest first, and how many instructions they have. */
   readonly #installed = new Set<Unit>();
   #installedInstructions = 0;
@@ -255,21 +261,25 @@ export class Translator {
     const onFailure = (): void => {
       this.counters.failed += units.length;
     };
+    const startMs = Date.now();
+    const install = (module: WebAssembly.Module): void => {
+      this.#install(units, module);
+      this.counters.waitMs += Date.now() - startMs;
+    };
     try {
-      this.#compilingCount++;
-      const startMs = Date.now();
       const bytes = this.#build(units);
       this.counters.buildMs += Date.now() - startMs;
       this.counters.moduleBytes += bytes.length;
+      if (!this.compilesInBackground) {
+        install(new WebAssembly.Module(bytes));
+        return;
+      }
+      this.#compilingCount++;
       WebAssembly.compile(bytes)
-        .then((module) => this.#install(units, module))
-        .then(() => {
-          this.counters.waitMs += Date.now() - startMs;
-        })
+        .then(install)
         .catch(onFailure)
         .finally(() => this.#compilingCount--);
     } catch {
-      this.#compilingCount--;
       onFailure();
     }
   }
@@ -291,7 +301,7 @@ export class Translator {
 
   /** Takes the oldest units back while there is no room for another. */
   #makeRoom(region: UnitRegion): void {
-    const instructionsMax = UNIT_INSTRUCTIONS_MAX - instructionCount(region);
+    const instructionsMax = this.instructionsMax - instructionCount(region);
     for (const oldest of this.#installed) {
       const hasEntries = this.#entries.freeCount >= region.entries.length;
       if (hasEntries && this.#installedInstructions <= instructionsMax) return;
