@@ -158,8 +158,8 @@ export class DirtyMemory {
 
   // Hot: for each 32 pages of an accelerator's log that are not all clean.
   /**
-   * Makes up to 32 pages dirty for everybody: bit i of `word` stands for `firstPage + i`. Pages that
-   * hold code are not for this: see `RAMWrites.noteBitmap`. @internal
+   * Makes up to 32 pages dirty for everybody: bit i of `word` stands for `firstPage + i`. Pages
+   * that hold code are not for this: see `RAMWrites.noteBitmap`. @internal
    */
   markWord(firstPage: number, word: number): void {
     const { bytes } = this;

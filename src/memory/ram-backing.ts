@@ -17,6 +17,15 @@ export interface RAMBacking {
    * written. Without it they are filled with zeros.
    */
   discard?(ramOffset: number, sizeBytes: number): void;
+  /**
+   * Makes whole pages show a file of the host's from `fileOffset` on: read when they are touched,
+   * copied when they are written. The file must stay as it is. Absent where that is impossible.
+   * @param file descriptor, which may be closed afterwards
+   * @throws {RangeError} if the host refuses
+   */
+  readonly mapFile?:
+    | ((ramOffset: number, sizeBytes: number, file: number, fileOffset: number) => void)
+    | undefined;
 }
 
 /** RAM in part of a buffer, as everybody has it who says nothing else. */

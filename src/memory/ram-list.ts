@@ -184,6 +184,11 @@ export class RAMList {
     else this.#backing.discard(ramOffset, sizeBytes);
   }
 
+  /** As `RAMBacking.mapFile`, if the backing can; tells nobody. @internal */
+  get mapFile(): RAMBacking['mapFile'] {
+    return this.#backing.mapFile?.bind(this.#backing);
+  }
+
   /**
    * The bytes of a range that lies in one block, or in several that are neighbours in one buffer.
    * Unlike `view` it asks nobody whether they are there.

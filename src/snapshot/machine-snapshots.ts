@@ -24,7 +24,7 @@ import {
 } from './machine-state.ts';
 import { OrderKeeper } from './order-keeper.ts';
 import { PageCapture } from './page-capture.ts';
-import { RAMLoad } from './ram-load.ts';
+import { type RAMImage, RAMLoad } from './ram-load.ts';
 import type { StateSection } from './sections.ts';
 import { SnapshotBuilder, type SnapshotProgress, type SnapshotSaved } from './snapshot-builder.ts';
 import { SnapshotError } from './snapshot-error.ts';
@@ -62,9 +62,11 @@ export interface LoadOptions {
   /**
    * Whether the machine may run before its RAM is there: pages come when they are touched, and in
    * the background. The store must be one that can be read at once. An accelerator that does not
-   * intercept accesses loads it whole all the same.
+   * intercept accesses loads it whole all the same, or shows what `imageOf` has.
    */
   readonly isLazy?: boolean;
+  /** Guest RAM as an image, if there is one that this machine's memory can show. */
+  readonly imageOf?: (reader: SnapshotReader) => Promise<RAMImage | undefined>;
   /** Told what is wrong with something that a load can do without. */
   readonly onNote?: (message: string) => void;
   /** Bytes of pages read so far, and how many there will be. */
@@ -331,7 +333,7 @@ export class MachineSnapshots {
   async #load(tag: string, options: LoadOptions): Promise<void> {
     const before = this.#lazy;
     // While pages come, `gc` must leave their blobs: the tag may be deleted or moved meanwhile. A
-    // store that may only be read has no gc, either.
+    // store that may only be read has no gc, either. The guest need not wait for it.
     const lease =
       options.isLazy === true ? this.store.openWriter().catch(() => undefined) : undefined;
     try {
@@ -343,7 +345,6 @@ export class MachineSnapshots {
         await lazy?.done.catch(() => {});
         await (await lease)?.close();
       };
-      await lease;
       this.#held = Promise.all([this.#held, release()]);
     }
   }
@@ -361,7 +362,9 @@ export class MachineSnapshots {
       options.isLazy === true && machine.vcpu.interceptsWrites
         ? new LazyPages(machine, reader, machine.pc.ram, () => order.read())
         : undefined;
-    const kind = lazy !== undefined ? 'lazy' : machine.isBlank ? 'direct' : 'held';
+    const canShow = options.isLazy === true && lazy === undefined;
+    const image = canShow ? await options.imageOf?.(reader) : undefined;
+    const kind = image ?? (lazy !== undefined ? 'lazy' : machine.isBlank ? 'direct' : 'held');
     const ram = new RAMLoad(machine, reader, kind, cancel, onProgress);
     await ram.readHeld();
     const isDone = await machine.standStill(async () => {

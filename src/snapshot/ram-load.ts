@@ -10,8 +10,17 @@ import type { PagesRead, SnapshotReader } from './snapshot-reader.ts';
 import type { CancelOptions } from './store.ts';
 import { noteFilled, zeroOthers } from './zero-pages.ts';
 
-/** What a load does with the pages of guest RAM: reads and holds, reads directly, or not yet. */
-export type RAMLoadKind = 'held' | 'direct' | 'lazy';
+/**
+ * What a load does with the pages of guest RAM: reads and holds, reads directly, or not yet; or has
+ * them appear, as an image holds them.
+ */
+export type RAMLoadKind = 'held' | 'direct' | 'lazy' | RAMImage;
+
+/** The guest RAM of a snapshot in a form that a machine's memory can be made to show at once. */
+export interface RAMImage {
+  /** Gives a block of guest RAM its content; tells nobody. Must not throw. */
+  show(block: RAMBlock): void;
+}
 
 /** The pages of one load. */
 export class RAMLoad {
@@ -24,6 +33,7 @@ export class RAMLoad {
   /** Guest RAM that is not held: block of the machine by number of the page index. */
   readonly #directBlocks: ReadonlyMap<number, RAMBlock>;
   readonly #held: PagesRead[] = [];
+  readonly #image: RAMImage | undefined;
   readonly #totalBytes: number;
   #doneBytes = 0;
 
@@ -44,8 +54,10 @@ export class RAMLoad {
     this.#directBlocks = new Map(
       others.map((block) => [blocks.findIndex(({ id }) => id === block.id), block]),
     );
+    this.#image = typeof kind === 'object' ? kind : undefined;
     this.heldBlobs = blobsBeyond(reader, [...this.#directBlocks.keys()]);
-    const wanted = kind === 'lazy' ? this.heldBlobs : [...blobs.keys()];
+    const isLater = kind === 'lazy' || this.#image !== undefined;
+    const wanted = isLater ? this.heldBlobs : [...blobs.keys()];
     this.#totalBytes = wanted.reduce((sum, blob) => sum + usedBytes(reader, blob), 0);
   }
 
@@ -91,7 +103,8 @@ export class RAMLoad {
         isPresent.fill(1, firstPage, firstPage + bytes.length / PAGE_SIZE);
       }
       const isRAM = this.#machine.pc.guestRAM.includes(block);
-      if (!isRAM || !isBlank) zeroOthers(guest, block, isPresent);
+      if (isRAM && this.#image !== undefined) this.#image.show(block);
+      else if (!isRAM || !isBlank) zeroOthers(guest, block, isPresent);
       if (isRAM) guest.ramWrites.note(block.ramOffset, block.sizeBytes);
       else noteFilled(guest, block, isPresent);
     }

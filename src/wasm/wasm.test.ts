@@ -140,6 +140,95 @@ test('constants of every size survive their encoding', () => {
   );
 });
 
+// Goal: folding, and masks that are left out, never change a value.
+test('an expression computes the same whether its leaves are known while building or not', () => {
+  const binary = {
+    add: 'add',
+    sub: 'sub',
+    mul: 'mul',
+    and: 'and',
+    or: 'or',
+    xor: 'xor',
+    shl: 'shl',
+    shrS: 'shr_s',
+    shrU: 'shr_u',
+    eq: 'eq',
+    ne: 'ne',
+    ltS: 'lt_s',
+    ltU: 'lt_u',
+    gtU: 'gt_u',
+    leS: 'le_s',
+    leU: 'le_u',
+  } as const;
+  type Name = keyof typeof binary;
+  const leaf = fc.oneof(
+    fc.constantFrom(0, 1, -1, 0x7f, 0xff, 0xffff, 0xff00, -0x100, 31, 24, 8, -0x8000_0000),
+    fc.integer(),
+  );
+  const names = fc.constantFrom(...(Object.keys(binary) as Name[]));
+  const steps = fc.array(
+    fc.tuple(fc.oneof(names, fc.constantFrom<Name>('shrU', 'shl', 'and')), leaf, fc.boolean()),
+    { minLength: 1, maxLength: 8 },
+  );
+  fc.assert(
+    fc.property(leaf, fc.boolean(), steps, (first, isFirstKnown, rest) => {
+      const leaves = [first, ...rest.map(([, value]) => value)];
+      const signature = { params: leaves.map(() => 'i32' as const), results: ['i32' as const] };
+      const short = compile(signature, (f) => {
+        let value: Value = isFirstKnown ? i32(first) : f.param(0);
+        rest.forEach(([name, constant, isKnown], index) => {
+          value = f.let(value[name](isKnown ? i32(constant) : f.param(index + 1)));
+        });
+        f.return(value);
+      });
+      const plain = compile(signature, (f) => {
+        const value = rest.reduce<Value>(
+          (sum, [name], index) => op(`i32.${binary[name]}`, sum, f.param(index + 1)),
+          f.param(0),
+        );
+        f.return(value);
+      });
+      expect(short.run(...leaves)).toBe(plain.run(...leaves));
+    }),
+    fuzzOptions(500),
+  );
+});
+
+test('a mask is left out only where a shift has cleared all that it clears', () => {
+  const masks = Array.from({ length: 32 }, (_, bit) => [1 << bit, (1 << bit) - 1]).flat();
+  for (let count = 1; count < 32; count++) {
+    const { run } = compile({ params: ['i32'], results: ['i32'] }, (f) => {
+      const sum = f.local('i32');
+      for (const mask of masks) {
+        const parts = f.param(0).shrU(count).and(mask).add(f.param(0).shl(count).and(mask));
+        f.set(sum, sum.mul(31).add(parts));
+      }
+      f.return(sum);
+    });
+    const expected = masks.reduce(
+      (sum, mask) => (Math.imul(sum, 31) + ((-1 >>> count) & mask) + ((-1 << count) & mask)) | 0,
+      0,
+    );
+    expect(run(-1), `${count}`).toBe(expected);
+  }
+});
+
+test('a recycled local is another one until what was kept in it is released', () => {
+  const { run } = compile({ params: ['i32'], results: ['i32'] }, (f) => {
+    const kept: Value[] = [];
+    f.recycling(() => {
+      kept.push(f.let(f.param(0).add(1)));
+      f.keep(kept[0]!);
+      f.let(f.param(0).add(2));
+    });
+    f.recycling(() => {
+      for (const more of [10, 20, 30]) f.let(f.param(0).mul(more));
+    });
+    f.return(kept[0]!);
+  });
+  expect(run(5)).toBe(6);
+});
+
 test('types are checked while building', () => {
   expect(() => op('i32.add', i32(1), i64(1))).toThrow(/argument 1 must be i32: it is i64/);
   expect(() => op('i32.add', i32(1))).toThrow(/takes 2 values/);

@@ -160,7 +160,7 @@ const RULES: readonly (readonly [rule: string, play: Play, answers: unknown])[] 
     (it) => [
       it.set(SLOT_MAX - 2, 0, 0, PAGE),
       it.set(SLOT_MAX, 0, PAGE, PAGE),
-      it.set(1, 0, 2 ** 44, 2 ** 43),
+      it.at(1, 0, 2 ** 44, 2 ** 43, 0x1000n),
     ],
     ['ok', 'EINVAL', 'EINVAL'],
   ],

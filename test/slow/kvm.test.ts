@@ -1,7 +1,9 @@
 // What KVM runs of everything that the software accelerator runs: the same instruction forms, the
 // same guest programs, Debian's SeaBIOS from start to menu and from one accelerator to another.
 
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { kvmAccelerator } from '../../src/accel/kvm/kvm-accelerator.ts';
 import { emulatedKVM, missingKVM } from '../../src/accel/kvm/missing-kvm.ts';
@@ -23,6 +25,8 @@ const FIRMWARE = 'seabios';
 const MENU = 'Press ESC for boot menu';
 /** Printed about half-way: before it memory is sized, after it disks are looked for. */
 const HALF_WAY = 'PCI: map device';
+
+const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const missing = missingKVM();
 // Forms and programs need paging, privilege 3 and x87.
@@ -88,6 +92,28 @@ test('SeaBIOS shows its boot menu on KVM', async ({ skip }) => {
   );
   const code = await guest.exitCode();
   expect([code, guest.output.slice(-500)]).toEqual([0, expect.any(String)]);
+});
+
+// A guest that does nothing but spin, interrupts off, must not take the terminal away.
+test('Ctrl-A c, the monitor and Ctrl-A x work while a guest on KVM spins', async ({ skip }) => {
+  skip(missing !== undefined, missing);
+  const folder = mkdtempSync(join(tmpdir(), 'quire-kvm-'));
+  try {
+    const bios = new Uint8Array(128 * 1024).fill(0xf4);
+    bios.set([0xfa, 0xeb, 0xfe], bios.length - 16); // cli; jmp $ at the reset vector
+    const path = join(folder, 'bios.bin');
+    writeFileSync(path, bios);
+    const guest = new GuestProcess(
+      ...['--accel', 'kvm', '--bios', path, '--vgabios', 'none', '-m', '16', '--timeout', '120'],
+    );
+    await later(3000);
+    guest.type('\x01cinfo registers\n');
+    await guest.expect(/EIP=0000fff1/, 60);
+    guest.type('\x01x');
+    expect(await guest.exitCode()).toBe(0);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test.each([

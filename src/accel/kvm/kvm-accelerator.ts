@@ -18,8 +18,8 @@ const VGA_WINDOW_BYTES = 0x2_0000;
 /**
  * `--accel kvm`, after it was seen that this host can.
  * @param onProblem told once of each part of memory that the kernel cannot map
- * @param dirtyRingBytes log what the guest writes to a ring of this size, not to bitmaps; the kernel
- *   wants a power of two, a page or more
+ * @param dirtyRingBytes log what the guest writes to a ring of this size, not to bitmaps; the
+ *   kernel wants a power of two, a page or more
  * @throws {KVMError} with a message for people: no `/dev/kvm`, no right to open it, no `koffi`, a
  *   kernel or a processor that lacks something
  */

@@ -39,6 +39,8 @@ const mappings = new FinalizationRegistry<{ calls: LinuxCalls; address: number; 
 /** RAM in a private mapping. */
 export class MappedRAM implements RAMBacking {
   readonly chunks: readonly Uint8Array[];
+  /** Absent where KVM does not follow mappings. */
+  readonly mapFile: RAMBacking['mapFile'];
   /** Of RAM offset 0. */
   readonly address: number;
   readonly #calls: LinuxCalls;
@@ -65,6 +67,7 @@ export class MappedRAM implements RAMBacking {
       chunks.push(new Uint8Array(buffer));
     }
     this.chunks = chunks;
+    if (isSynchronous) this.mapFile = (...range) => this.#mapFile(...range);
   }
 
   /** @throws {RangeError} if the host refuses */
@@ -84,15 +87,7 @@ export class MappedRAM implements RAMBacking {
       this.#fill(ramOffset, sizeBytes);
   }
 
-  /**
-   * Shows part of a file: read when it is touched, and copied when it is written. The file is never
-   * changed, and must not change either.
-   * @param fd may be closed afterwards
-   * @throws {RangeError} if the range is not whole pages, or the host refuses
-   */
-  mapFile(ramOffset: number, sizeBytes: number, fd: number, fileOffset: number): void {
-    if (!this.#isSynchronous)
-      throw new RangeError('Cannot map a file into RAM as KVM must follow mappings: it does not');
+  #mapFile(ramOffset: number, sizeBytes: number, fd: number, fileOffset: number): void {
     const address = this.#addressOf(ramOffset, sizeBytes);
     this.#hasFiles = true;
     this.#map(address, sizeBytes, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, fileOffset);

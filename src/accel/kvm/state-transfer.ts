@@ -50,6 +50,8 @@ const TYPE_BUSY = 2;
 /** INTERRUPT_SHADOW: behind STI, behind a load of SS. */
 const SHADOW_STI = 1;
 const SHADOW_STACK = 2;
+/** Breakpoint and overflow. */
+const SOFT_EXCEPTIONS = [3, 4];
 
 /** MSRs that the kernel keeps; all others are ours, and the guest's accesses come to us. */
 export const KERNEL_MSRS: readonly MSRRange[] = [
@@ -239,7 +241,10 @@ export class StateTransfer {
     );
     state.set32(NMI_BLOCKED, read(at['nmi.masked']) === 0 ? 0 : 1);
     state.clearException();
-    if (read(at['exception.injected']) !== 0 || read(at['exception.pending']) !== 0) {
+    const isInjected = read(at['exception.injected']) !== 0;
+    // INT3 and INTO run again, as software interrupts do: EIP is at them still.
+    const isSoft = isInjected && SOFT_EXCEPTIONS.includes(read(at['exception.nr']));
+    if ((isInjected && !isSoft) || read(at['exception.pending']) !== 0) {
       const hasError = read(at['exception.has_error_code']) !== 0;
       const error = view.getUint32(at['exception.error_code'], true);
       state.raiseException(read(at['exception.nr']), hasError ? error : undefined);

@@ -28,7 +28,10 @@ import {
   RECORD_HANDLER,
   RECORD_IMMEDIATE,
   RECORD_LENGTH,
+  RECORD_SCALE,
   RECORD_SHIFT,
+  RELOADS_OFTEN,
+  RELOADS_ONE,
   SLOT_PAGE,
 } from './record.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
@@ -215,6 +218,10 @@ function addSpecialHandlers(context: InterpreterContext): void {
     const handler = f.let(load('i32', record, RECORD_IMMEDIATE));
     const immediate = load('i32', next.add(load('i32', records, SLOT_PAGE)).sub(4));
     f.store('i32', record, immediate, RECORD_IMMEDIATE);
+    const scale = f.let(load('i32_8u', record, RECORD_SCALE));
+    f.if(scale.and(RELOADS_OFTEN).ne(RELOADS_OFTEN), () =>
+      f.store('i32_8', record, scale.add(RELOADS_ONE), RECORD_SCALE),
+    );
     f.store('i32_16', record, handler, RECORD_HANDLER);
     f.returnCallIndirect(handlerType, handler, record, f.param(1));
   });

@@ -24,6 +24,11 @@ export const RECORD_SHIFT = 4;
  * four bytes, which is all that RECORD_IMMEDIATE holds.
  */
 export const IMMEDIATE_RELOADS = 0x80;
+/** There, too: how often its immediate was stored to and fetched anew; 3 means often. */
+export const RELOADS_ONE = 0x20;
+export const RELOADS_OFTEN = 0x60;
+/** What of RECORD_SCALE is the scale. */
+export const SCALE_MASK = 0x1f;
 /** Records of one page, and the one that leaves it. */
 export const PAGE_RECORDS_BYTES = 4097 * RECORD_BYTES;
 

@@ -10,10 +10,12 @@ import {
   CODE_ROW_COUNT,
   CODE_ROWS,
   HANDLER_CROSS,
-  IMMEDIATE_RELOADS,
   ISOLATED_RECORDS,
   RECORD_BYTES,
+  RECORD_SCALE,
   RECORD_SHIFT,
+  RELOADS_OFTEN,
+  SCALE_MASK,
 } from './record.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { type CodeReader, pageOf, type UnitInstruction } from './unit-region.ts';
@@ -117,6 +119,8 @@ export class UnitReader implements CodeReader {
     const meaning: HandlerMeaning | undefined = this.#parts.interpreter.meanings[handler];
     if (!meaning) return undefined;
     const { buffer } = this.#parts;
+    // A unit would go with the next store to it, and be made again, and again.
+    if ((buffer[record + RECORD_SCALE]! & RELOADS_OFTEN) === RELOADS_OFTEN) return undefined;
     return {
       offset,
       next: offset + (buffer[record + 2]! >>> RECORD_SHIFT),
@@ -125,7 +129,7 @@ export class UnitReader implements CodeReader {
       reg: buffer[record + 3]!,
       base: buffer[record + 4]!,
       index: buffer[record + 5]!,
-      scale: buffer[record + 6]! & ~IMMEDIATE_RELOADS,
+      scale: buffer[record + 6]! & SCALE_MASK,
       segment: buffer[record + 7]!,
       displacement: this.#u32[(record + 8) >>> 2]! | 0,
       immediate: this.#u32[(record + 12) >>> 2]! | 0,

@@ -4,6 +4,8 @@
 import { performance } from 'node:perf_hooks';
 import type { Machine } from '../../machine/machine.ts';
 import type { MachineSnapshots } from '../../snapshot/machine-snapshots.ts';
+import type { SnapshotReader } from '../../snapshot/snapshot-reader.ts';
+import type { DirectoryStore } from './directory-store.ts';
 
 /** How far work is, 0 to 1. */
 export type OnFraction = (part: number) => void;
@@ -66,7 +68,14 @@ export class MachineStore {
   ): Promise<string> {
     const snapshots = await this.#open();
     const onProgress = (done: number, total: number): void => onFraction(done / total);
-    await snapshots.load(tag, { onProgress, isLazy, onNote: onWarning });
+    const { RAMImages } = await import('./ram-images.ts');
+    const images = new RAMImages(this.#machine, snapshots.store as DirectoryStore, onWarning);
+    const imageOf = (reader: SnapshotReader) => images.imageOf(reader);
+    try {
+      await snapshots.load(tag, { onProgress, isLazy, onNote: onWarning, imageOf });
+    } finally {
+      images.close();
+    }
     if (isLazy) snapshots.lazy?.done.catch((error: unknown) => onWarning((error as Error).message));
     return `Loaded "${tag}"\n`;
   }
