@@ -162,6 +162,11 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
         if (!endsPath(instruction) || isCall(instruction)) visit(next, depth);
         return;
       }
+      if (pageOf(next) !== pageOf(offset)) {
+        // A block of its own: whether the page is still there is asked between blocks.
+        visit(next, depth);
+        return;
+      }
       offset = next;
       if (leaders.has(offset)) return;
     }
