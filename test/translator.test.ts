@@ -5,6 +5,7 @@ import { expect, test, vi } from 'vitest';
 import { softwareAccelerator } from '../src/accel/software/index.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import type { Translator } from '../src/accel/software/translator.ts';
+import { formatJIT, formatUnitsAt } from '../src/accel/software/unit-text.ts';
 import { CodeBoard, EAX, ECX, u32 } from './code-board.ts';
 
 const CODE = 0x3_0000;
@@ -23,6 +24,7 @@ async function whileCompiling(translator: Translator): Promise<void> {
 test('a hot loop is translated while it runs, and gives the same', async () => {
   const board = new CodeBoard(softwareAccelerator);
   const { translator } = board.machine.vcpu as SoftwareVCPU;
+  translator.compilesInBackground = true;
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');
   expect(translator.counters).toMatchObject({ units: 0, dropped: 0, failed: 0 });
@@ -35,6 +37,7 @@ test('a hot loop is translated while it runs, and gives the same', async () => {
 test('code that is changed while it is compiled is not installed', async () => {
   const board = new CodeBoard(softwareAccelerator);
   const { translator } = board.machine.vcpu as SoftwareVCPU;
+  translator.compilesInBackground = true;
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');
   board.put(CODE, loop(5));
@@ -42,4 +45,31 @@ test('code that is changed while it is compiled is not installed', async () => {
   expect(translator.counters).toMatchObject({ units: 0, dropped: 1, failed: 0 });
   expect(board.run(CODE)).toBe('hlt');
   expect(board.reg(EAX)).toBe(LOOPS * 5);
+});
+
+test('a hot loop is translated at once where nothing else would wait', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  board.put(CODE, loop(3));
+  expect(board.run(CODE)).toBe('hlt');
+  expect(translator.counters).toMatchObject({ units: 1, modules: 1, failed: 0 });
+  expect(board.reg(EAX)).toBe(LOOPS * 3);
+  expect(formatJIT(board.machine.vcpu as SoftwareVCPU)).toContain('units: 1 with 3 instructions');
+  expect(formatUnitsAt(board.machine.vcpu as SoftwareVCPU, CODE + 8, CODE + 8)).toContain(
+    `  ${(CODE + 7).toString(16)}  ADD`,
+  );
+});
+
+test('the oldest units go when there is no room for another', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  translator.instructionsMax = 7;
+  for (const page of [0, 1, 2]) {
+    board.put(CODE + page * 4096, loop(3));
+    expect(board.run(CODE + page * 4096)).toBe('hlt');
+  }
+  expect(translator.counters).toMatchObject({ units: 3, evicted: 1 });
+  expect([...translator.units].map(({ region }) => region.blocks.length)).toHaveLength(2);
+  expect(board.run(CODE)).toBe('hlt');
+  expect(board.reg(EAX)).toBe(LOOPS * 3);
 });

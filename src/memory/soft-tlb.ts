@@ -13,7 +13,7 @@
 //   rowCount × tables words   numbers of the rows that may be valid, each once: the log
 //   4 words                   [0] rows in the log  [1] rows ever filled  [2] flushes  [3] free
 //   rowCount × tables bytes   TLB_ROW_ bits of each row
-//   TLB_STORE_PAGES bytes     by RAM page modulo their number: 1 if a row may have a plain write tag
+//   TLB_STORE_PAGES bytes     by RAM page modulo their number: 1 if a row may be plain for stores
 
 import { hex } from '../base/hex.ts';
 import { PAGE_BITS, PAGE_OFFSET_MASK, pageAddress, pageIndex } from '../base/pages.ts';

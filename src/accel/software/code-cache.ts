@@ -34,9 +34,10 @@ import {
   RECORD_SHIFT,
   SLOT_BYTES,
   SLOT_CODE_BYTES,
-  SLOT_IS_SHARED,
+  SLOT_HAS_CROSSINGS,
   SLOT_IS_USED,
   SLOT_PAGE,
+  SLOT_SHARED_BYTES,
 } from './record.ts';
 
 const PAGE_BYTES = 4096;
@@ -55,9 +56,6 @@ const LINE_WORDS = (CODE_LINE_BYTES * RECORD_BYTES) >>> 2;
 export const SLOT_COUNT = 6000;
 const SLOTS_BYTES = SLOT_COUNT * SLOT_BYTES;
 export const CODE_CACHE_BYTES = SLOTS_BYTES + CROSSINGS_BYTES;
-/** In SLOT_IS_SHARED: units depend on the page's bytes; instructions end in it. */
-const SHARED_BY_UNITS = 1;
-const SHARED_BY_CROSSINGS = 2;
 /** In the note of a RAM page, beside the mode: there is a slot, and only this one. */
 const NOTE_IS_SLOT = 8;
 
@@ -377,17 +375,20 @@ export class CodeCache {
     }
     const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
     this.#u8.fill(0, bits, bits + PAGE_BYTES / 8);
+    this.setUnitRanges(slot, []);
     this.#lines[slot] = 0;
   }
 
   /**
-   * Says whether units depend on the bytes of a slot's page: then each store into its code comes to
+   * Says on which bytes [start, end) of a slot's page units depend: a store to one comes to
    * TypeScript, and the translator hears of it from CodePages.
    */
-  setHasUnits(slot: number, hasUnits: boolean): void {
-    const at = this.recordsOfSlot(slot) + SLOT_IS_SHARED;
-    const others = this.#u8[at]! & ~SHARED_BY_UNITS;
-    this.#u8[at] = others | (hasUnits ? SHARED_BY_UNITS : 0);
+  setUnitRanges(slot: number, ranges: readonly (readonly [number, number])[]): void {
+    const records = this.recordsOfSlot(slot);
+    const bits = records + SLOT_SHARED_BYTES;
+    this.#u8.fill(0, bits, bits + PAGE_BYTES / 8);
+    for (const [start, end] of ranges) this.#setBits(bits, start, end);
+    if (this.#u8[records + SLOT_HAS_CROSSINGS] !== 0) this.#setBits(bits, 0, INSTRUCTION_BYTES_MAX);
   }
 
   /**
@@ -399,24 +400,29 @@ export class CodeCache {
     // To make room for the second page the first may have gone.
     if (this.#u16[owner >>> 1] !== HANDLER_CROSS) return;
     this.#crossings.keep(owner, rest);
-    const shared = rest + SLOT_IS_SHARED;
-    this.#u8[shared] = this.#u8[shared]! | SHARED_BY_CROSSINGS;
+    this.#u8[rest + SLOT_HAS_CROSSINGS] = 1;
+    this.#setBits(rest + SLOT_SHARED_BYTES, 0, INSTRUCTION_BYTES_MAX);
     this.#markCode(this.slotOf(rest), ramPage * PAGE_BYTES, 0, sizeBytes);
   }
 
   /** Forgets the instructions that end in a slot's page. */
   #dropCrossings(slot: number): void {
     const rest = this.recordsOfSlot(slot);
-    if ((this.#u8[rest + SLOT_IS_SHARED]! & SHARED_BY_CROSSINGS) === 0) return;
+    if (this.#u8[rest + SLOT_HAS_CROSSINGS] === 0) return;
     this.#crossings.dropInto(rest);
-    this.#u8[rest + SLOT_IS_SHARED] = this.#u8[rest + SLOT_IS_SHARED]! & ~SHARED_BY_CROSSINGS;
+    // Its shared bytes stay so until units come or go: a store there is slower, and no more.
+    this.#u8[rest + SLOT_HAS_CROSSINGS] = 0;
   }
 
   /** Says that the bytes [from, to) of a slot's page, which begins at `ramOffset`, are code. */
   #markCode(slot: number, ramOffset: number, from: number, to: number): void {
     this.#lines[slot] = this.#lines[slot]! | lineMask(from, to - from);
     this.#codePages.addLines(ramOffset + from, to - from);
-    const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
+    this.#setBits(this.recordsOfSlot(slot) + SLOT_CODE_BYTES, from, to);
+  }
+
+  /** Sets the bits [from, to) of a bitmap. */
+  #setBits(bits: number, from: number, to: number): void {
     for (let offset = from; offset < to; offset++) {
       const at = bits + (offset >>> 3);
       if ((offset & 7) === 0 && offset + 8 <= to) {

@@ -28,7 +28,7 @@ import {
   RECORD_SCALE,
   RECORD_SHIFT,
   SLOT_CODE_BYTES,
-  SLOT_IS_SHARED,
+  SLOT_SHARED_BYTES,
   TLB_STORE_MARKS,
 } from './record.ts';
 import { loadState } from './state-access.ts';
@@ -101,8 +101,8 @@ function recordsOf(note: Value): Value {
 }
 
 /** Which of `size` bytes from `inPage` on, at most 16, are code: their bits, from bit 0 on. */
-function codeBits(records: Value, inPage: Value, size: Value): Value {
-  const bits = load('i32', records.add(inPage.shrU(3)), SLOT_CODE_BYTES).shrU(inPage.and(7));
+function codeBits(records: Value, inPage: Value, size: Value, map = SLOT_CODE_BYTES): Value {
+  const bits = load('i32', records.add(inPage.shrU(3)), map).shrU(inPage.and(7));
   return bits.and(i32(1).shl(size).sub(1));
 }
 
@@ -165,7 +165,8 @@ export const storeIntoCode: SharedFunction = {
     });
     const records = f.let(recordsOf(store.note));
     f.if(codeBits(records, store.inPage, size).eqz(), () => f.return(store.address));
-    f.if(load('i32_8u', records, SLOT_IS_SHARED), () => f.return(i32(0)));
+    const shared = codeBits(records, store.inPage, size, SLOT_SHARED_BYTES);
+    f.if(shared, () => f.return(i32(0)));
     const end = f.let(store.inPage.add(size));
     const isKept = dropRecords(f, records, store.inPage, end);
     f.if(isKept, () => f.return(store.address));

@@ -176,7 +176,7 @@ function handlerName(row: Row, { operandSize, kind, isStackFlat }: Variant): str
   return `${row.mnemonic} ${row.operands.join()} ${variant}`;
 }
 
-/** The decoding handler, HANDLER_LEAVE, CROSS, UNDEFINED, TOO_LONG, RELOAD, in the order of record.ts. */
+/** The decoding handler, then HANDLER_LEAVE to HANDLER_RELOAD, in the order of record.ts. */
 function addSpecialHandlers(context: InterpreterContext): void {
   const { module, handlerType, slow } = context;
   const add = (name: string, build: Parameters<typeof module.function>[2]) =>

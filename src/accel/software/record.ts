@@ -57,15 +57,17 @@ export const HANDLER_RELOAD = 5;
 
 /**
  * What a slot of decoded pages holds behind its records: u8, whether it was looked up since it was
- * last asked, for eviction; u8, whether others than its records depend on the page's bytes, so that
- * only TypeScript may drop them; u32, byte of the buffer at which the page begins; and a bit for
- * each byte of the page, set if an instruction was decoded from it. The whole is a multiple of 16.
+ * last asked, for eviction; u8, whether instructions end in its page that begin in another; u32,
+ * byte of the buffer at which the page begins; a bit for each byte of the page, set if an
+ * instruction was decoded from it; and one for each on which more depends than records, units say,
+ * so that only TypeScript may drop what was made of it. The whole is a multiple of 16.
  */
 export const SLOT_IS_USED = PAGE_RECORDS_BYTES;
-export const SLOT_IS_SHARED = PAGE_RECORDS_BYTES + 1;
+export const SLOT_HAS_CROSSINGS = PAGE_RECORDS_BYTES + 1;
 export const SLOT_PAGE = PAGE_RECORDS_BYTES + 4;
 export const SLOT_CODE_BYTES = PAGE_RECORDS_BYTES + 16;
-export const SLOT_BYTES = SLOT_CODE_BYTES + 4096 / 8;
+export const SLOT_SHARED_BYTES = SLOT_CODE_BYTES + 4096 / 8;
+export const SLOT_BYTES = SLOT_SHARED_BYTES + 4096 / 8;
 
 /** Code look-up rows in the engine area: tag u32 (linear page | MODE bits), records u32. */
 export const CODE_ROWS = 0x1000;

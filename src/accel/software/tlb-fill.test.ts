@@ -127,7 +127,7 @@ function entryValue(found: Entry, { isPAE, hasNX }: Case, table: number): bigint
   return isPAE ? value : value & 0xffff_ffffn;
 }
 
-/** Linear address of random page `index`: four pages behind each of three random directory entries. */
+/** Linear address of random page `index`: four behind each of three random directory entries. */
 function linearOf(index: number, isPAE: boolean): number {
   const span = isPAE ? 0x20_0000 : 0x40_0000;
   return RANDOM_FROM + Math.min(2, index >> 2) * span + (index & 3) * PAGE;

@@ -108,7 +108,7 @@ const pageAddress: SharedFunction = {
   },
 };
 
-/** (byte address of an entry, bits) → whether the bits are set now, by a store if one may be made. */
+/** (byte address of an entry, bits) → whether they are set now, by a store if one may be made. */
 const markEntry: SharedFunction = {
   name: 'markEntry',
   params: ['i32', 'i32'],

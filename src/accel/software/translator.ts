@@ -1,6 +1,6 @@
 // Finds hot code by sampling, translates it, and takes translations back when their code is stored
-// to. Units are compiled in batches, on other threads where the host can, while the interpreter
-// goes on; a unit whose code changed meanwhile is not installed.
+// to. Units are compiled in small batches, at once or on other threads while the interpreter goes
+// on; a unit whose code changed meanwhile is not installed.
 
 import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
@@ -26,7 +26,7 @@ const HEAT_MIN = 4;
 const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
-const WAIT_INSTRUCTIONS = 160_000;
+const WAIT_INSTRUCTIONS = 40_000;
 
 /** What a unit has of one page. */
 interface UnitPart {
@@ -35,7 +35,8 @@ interface UnitPart {
   readonly ranges: readonly (readonly [number, number])[];
 }
 
-interface Unit {
+/** A translated piece of code, or one that is being compiled. */
+export interface Unit {
   /** Of its root. */
   readonly slot: number;
   readonly region: UnitRegion;
@@ -43,6 +44,10 @@ interface Unit {
   /** Its entries' records and table indexes; none before it is installed. */
   entries: readonly (readonly [record: number, entry: number])[];
   isDropped: boolean;
+}
+
+function instructionCount({ blocks }: UnitRegion): number {
+  return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
 }
 
 interface PageHeat {
@@ -56,7 +61,30 @@ interface PageHeat {
 }
 
 export class Translator {
-  readonly counters = { units: 0, spanning: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
+  /** Since the start; ms of the host's clock, `waitMs` from being wanted to being there. */
+  readonly counters = {
+    units: 0,
+    spanning: 0,
+    instructions: 0,
+    dropped: 0,
+    evicted: 0,
+    failed: 0,
+    modules: 0,
+    moduleBytes: 0,
+    buildMs: 0,
+    waitMs: 0,
+  };
+  /**
+   * Whether other threads compile while the interpreter goes on, so that nothing waits for a
+   * module; a page's own thread needs that. Elsewhere it costs more than it gives: a module takes a
+   * ms or two, and the way to another thread and back as long as a slice or more.
+   */
+  compilesInBackground = false;
+  /** Of all units together: bounds the host's memory, a few hundred bytes each. */
+  instructionsMax = 800_000;
+  /** Units that are there, the oldest first, and how many instructions they have. */
+  readonly #installed = new Set<Unit>();
+  #installedInstructions = 0;
   readonly #state: CPUState;
   readonly #cache: CodeCache;
   readonly #entries: UnitEntries;
@@ -151,6 +179,16 @@ export class Translator {
     this.#install(units, new WebAssembly.Module(this.#build(units)));
   }
 
+  /** Units that are there, the oldest first. */
+  get units(): ReadonlySet<Unit> {
+    return this.#installed;
+  }
+
+  /** Instructions of the units that are there. */
+  get installedInstructions(): number {
+    return this.#installedInstructions;
+  }
+
   /** Takes every unit back. */
   clear(): void {
     for (const slot of [...this.#pages.keys()]) this.#forget(slot);
@@ -182,7 +220,7 @@ export class Translator {
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
-      this.#cache.setHasUnits(part.slot, true);
+      this.#tellRanges(part.slot, page);
       for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
     this.#queue.push(unit);
@@ -223,14 +261,25 @@ export class Translator {
     const onFailure = (): void => {
       this.counters.failed += units.length;
     };
+    const startMs = Date.now();
+    const install = (module: WebAssembly.Module): void => {
+      this.#install(units, module);
+      this.counters.waitMs += Date.now() - startMs;
+    };
     try {
+      const bytes = this.#build(units);
+      this.counters.buildMs += Date.now() - startMs;
+      this.counters.moduleBytes += bytes.length;
+      if (!this.compilesInBackground) {
+        install(new WebAssembly.Module(bytes));
+        return;
+      }
       this.#compilingCount++;
-      WebAssembly.compile(this.#build(units))
-        .then((module) => this.#install(units, module))
+      WebAssembly.compile(bytes)
+        .then(install)
         .catch(onFailure)
         .finally(() => this.#compilingCount--);
     } catch {
-      this.#compilingCount--;
       onFailure();
     }
   }
@@ -239,12 +288,25 @@ export class Translator {
     const { exports } = new WebAssembly.Instance(module, this.#imports);
     this.counters.modules++;
     for (const [index, unit] of units.entries()) {
-      const { blocks, entries } = unit.region;
-      if (unit.isDropped || this.#entries.freeCount < entries.length) continue;
+      if (unit.isDropped) continue;
+      this.#makeRoom(unit.region);
       unit.entries = this.#enter(unit.region, exports[`u${index}`]);
       this.counters.units++;
       if (unit.region.pages.length > 1) this.counters.spanning++;
-      for (const { instructions } of blocks) this.counters.instructions += instructions.length;
+      this.counters.instructions += instructionCount(unit.region);
+      this.#installed.add(unit);
+      this.#installedInstructions += instructionCount(unit.region);
+    }
+  }
+
+  /** Takes the oldest units back while there is no room for another. */
+  #makeRoom(region: UnitRegion): void {
+    const instructionsMax = this.instructionsMax - instructionCount(region);
+    for (const oldest of this.#installed) {
+      const hasEntries = this.#entries.freeCount >= region.entries.length;
+      if (hasEntries && this.#installedInstructions <= instructionsMax) return;
+      this.#drop(oldest);
+      this.counters.evicted++;
     }
   }
 
@@ -291,6 +353,15 @@ export class Translator {
     }
   }
 
+  /** Has stores into what units were made from come here. */
+  #tellRanges(slot: number, { units }: PageHeat): void {
+    const parts = [...units].flatMap((unit) => unit.parts).filter((part) => part.slot === slot);
+    this.#cache.setUnitRanges(
+      slot,
+      parts.flatMap(({ ranges }) => ranges),
+    );
+  }
+
   #usesBytes({ parts }: Unit, slot: number, from: number, to: number): boolean {
     return parts.some(
       (part) => part.slot === slot && part.ranges.some(([start, end]) => start < to && end > from),
@@ -303,10 +374,11 @@ export class Translator {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);
       page.units.delete(unit);
-      this.#cache.setHasUnits(slot, page.units.size > 0);
+      this.#tellRanges(slot, page);
     }
     this.#page(unit.slot).roots.delete(unit.region.root);
     unit.isDropped = true;
+    if (this.#installed.delete(unit)) this.#installedInstructions -= instructionCount(unit.region);
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.
     this.#state.requestEvent();

@@ -7,7 +7,7 @@ import type { GuestProcess } from '../guest-process.ts';
 const PROMPT = /quire:\S*# /;
 /** A round takes a fraction of a second, or several where two machines are emulated. */
 const ROUND_SECONDS = 240;
-const BOOT_SECONDS = 900;
+const BOOT_SECONDS = 600;
 
 /** Digest number n of the chain is that of digest n − 1 and a newline; number 0 is empty. */
 export class Chain {
