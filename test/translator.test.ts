@@ -5,7 +5,9 @@ import { expect, test, vi } from 'vitest';
 import { softwareAccelerator } from '../src/accel/software/index.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import type { Translator } from '../src/accel/software/translator.ts';
+import { formatJIT, formatUnitsAt } from '../src/accel/software/unit-text.ts';
 import { CodeBoard, EAX, ECX, u32 } from './code-board.ts';
+import { eagerTranslator } from './oracle/eager-translator.ts';
 
 const CODE = 0x3_0000;
 const LOOPS = 400_000;
@@ -23,6 +25,7 @@ async function whileCompiling(translator: Translator): Promise<void> {
 test('a hot loop is translated while it runs, and gives the same', async () => {
   const board = new CodeBoard(softwareAccelerator);
   const { translator } = board.machine.vcpu as SoftwareVCPU;
+  translator.compilesInBackground = true;
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');
   expect(translator.counters).toMatchObject({ units: 0, dropped: 0, failed: 0 });
@@ -35,6 +38,7 @@ test('a hot loop is translated while it runs, and gives the same', async () => {
 test('code that is changed while it is compiled is not installed', async () => {
   const board = new CodeBoard(softwareAccelerator);
   const { translator } = board.machine.vcpu as SoftwareVCPU;
+  translator.compilesInBackground = true;
   board.put(CODE, loop(3));
   expect(board.run(CODE)).toBe('hlt');
   board.put(CODE, loop(5));
@@ -42,4 +46,49 @@ test('code that is changed while it is compiled is not installed', async () => {
   expect(translator.counters).toMatchObject({ units: 0, dropped: 1, failed: 0 });
   expect(board.run(CODE)).toBe('hlt');
   expect(board.reg(EAX)).toBe(LOOPS * 5);
+});
+
+test('a hot loop is translated at once where nothing else would wait', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  board.put(CODE, loop(3));
+  expect(board.run(CODE)).toBe('hlt');
+  expect(translator.counters).toMatchObject({ units: 1, modules: 1, failed: 0 });
+  expect(board.reg(EAX)).toBe(LOOPS * 3);
+  expect(formatJIT(board.machine.vcpu as SoftwareVCPU)).toContain('units: 1 with 3 instructions');
+  expect(formatUnitsAt(board.machine.vcpu as SoftwareVCPU, CODE + 8, CODE + 8)).toContain(
+    `  ${(CODE + 7).toString(16)}  ADD`,
+  );
+});
+
+test('the oldest units go when there is no room for another', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  translator.instructionsMax = 7;
+  for (const page of [0, 1, 2]) {
+    board.put(CODE + page * 4096, loop(3));
+    expect(board.run(CODE + page * 4096)).toBe('hlt');
+  }
+  expect(translator.counters).toMatchObject({ units: 3, evicted: 1 });
+  expect([...translator.units].map(({ region }) => region.blocks.length)).toHaveLength(2);
+  expect(board.run(CODE)).toBe('hlt');
+  expect(board.reg(EAX)).toBe(LOOPS * 3);
+});
+
+// A variable of a row's meaning keeps its value around a loop of the unit.
+test('MASKMOVQ in a loop of a unit stores all bytes each time', () => {
+  const board = new CodeBoard(eagerTranslator);
+  const [data, mask, out] = [0x5_0000, 0x5_0008, 0x5_0010];
+  board.put(data, [1, 2, 3, 4, 5, 6, 7, 8]);
+  board.put(mask, new Array<number>(8).fill(0x80));
+  // movq mm0,[data]; movq mm1,[mask]; mov edi,out; mov ecx,3;
+  // again: maskmovq mm0,mm1; add edi,8; dec ecx; jnz again; hlt
+  board.put(CODE, [
+    ...[0x0f, 0x6f, 0x05, ...u32(data), 0x0f, 0x6f, 0x0d, ...u32(mask)],
+    ...[0xbf, ...u32(out), 0xb9, ...u32(3)],
+    ...[0x0f, 0xf7, 0xc1, 0x83, 0xc7, 8, 0x49, 0x75, 0xf7, 0xf4],
+  ]);
+  expect(board.run(CODE)).toBe('hlt');
+  const stored = [...board.machine.ram.subarray(out, out + 24)];
+  expect(stored).toEqual([0, 1, 2].flatMap(() => [1, 2, 3, 4, 5, 6, 7, 8]));
 });

@@ -11,6 +11,7 @@ import {
 import type { MonitorCommand, MonitorTarget } from './monitor.ts';
 import { formatBalloon } from './monitor-balloon.ts';
 import { formatDrives } from './monitor-block.ts';
+import { formatJITOf } from './monitor-jit.ts';
 import { formatPCI } from './monitor-pci.ts';
 import { formatSlotsOf } from './monitor-slots.ts';
 import { SNAPSHOTS_INFO } from './monitor-snapshot.ts';
@@ -64,6 +65,12 @@ export const INFO_COMMANDS: readonly MonitorCommand[] = [
     args: '',
     summary: 'Blocks of guest RAM',
     run: ({ ramList }) => formatRAMBlocks(ramList),
+  },
+  {
+    name: 'jit',
+    args: '[address]',
+    summary: 'Translated code; with a linear address: the units there',
+    run: formatJITOf,
   },
   {
     name: 'slots',

@@ -2,6 +2,7 @@
 // text comes from is monitor-console.ts's business.
 
 import type { SlotLister } from '../accel/kvm/slot-info.ts';
+import type { JITLister } from '../accel/software/unit-text.ts';
 import type { CPUState } from '../cpu/state.ts';
 import type { BlockDevice } from '../devices/block/block-device.ts';
 import type { Drive } from '../devices/block/drive.ts';
@@ -30,6 +31,8 @@ export interface MonitorTarget {
   readonly dirty: DirtyMemory;
   /** Absent if the accelerator has none. */
   readonly slots?: SlotLister | undefined;
+  /** Absent if the accelerator translates no code. */
+  readonly jit?: JITLister | undefined;
   readonly drives: readonly Drive[];
   /** Opens an image for `drive`; throws an `Error` that says why it cannot. */
   openMedium(drive: Drive, path: string): BlockDevice;

@@ -9,6 +9,7 @@ import type { BootConfig } from './boot-options.ts';
 import { writePicture } from './display/picture.ts';
 import { type FlashFile, openFlash } from './flash-file.ts';
 import type { MonitorTarget } from './monitor.ts';
+import { jitOf } from './monitor-jit.ts';
 import { slotsOf } from './monitor-slots.ts';
 import { nodeHost } from './node-host.ts';
 import type { RunConfig } from './run-options.ts';
@@ -54,6 +55,7 @@ function monitorTarget(
     tlb: memory.tlb,
     dirty: memory.dirty,
     slots: slotsOf(machine.vcpu),
+    jit: jitOf(machine.vcpu),
     get status() {
       return machine.state;
     },

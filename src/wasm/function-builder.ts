@@ -61,7 +61,8 @@ export interface Label {
  */
 export class FunctionBuilder {
   readonly signature: Signature;
-  readonly #code = new ByteWriter();
+  #code = new ByteWriter();
+  readonly #first = new ByteWriter();
   readonly #locals: ValueType[] = [];
   /** Locals that are free to be used again, and those that go back to them; see `recycling`. */
   readonly #freeIndexes = new Map<ValueType, number[]>();
@@ -142,6 +143,14 @@ export class FunctionBuilder {
     const local = new Local(type, index, bits);
     this.#taken?.push(local);
     return local;
+  }
+
+  /** Emits what runs before all else, once it is known; no block is open now. */
+  first(body: () => void): void {
+    const code = this.#code;
+    this.#code = this.#first;
+    body();
+    this.#code = code;
   }
 
   set(variable: Local, value: Value): void {
@@ -329,6 +338,7 @@ export class FunctionBuilder {
       body.u32(run.count);
       body.u8(TYPE_CODES[run.type]);
     }
+    body.append(this.#first.bytes);
     body.append(this.#code.bytes);
     body.u8(0x0b);
     return body.bytes.slice();

@@ -298,8 +298,9 @@ onKVM(`a guest that spins with interrupts off gives the thread back ${reason ?? 
   for (let slice = 0; slice < 50; slice++)
     expect(vcpu.run(1, 1_000_000)).toEqual({ kind: 'budget' });
   const { user, system } = process.cpuUsage(before);
-  // Processor time, as the host may have other work: 50 ms and what getting there takes.
-  expect((user + system) / 1000).toBeLessThan(200);
+  // Processor time, as the host may have other work: 50 ms, and what getting there takes where the
+  // host is emulated. Without the kick this is for ever.
+  expect((user + system) / 1000).toBeLessThan(3000);
   expect(vcpu.state.eip).toBe(CODE + 1);
 });
 

@@ -231,14 +231,10 @@ export class StateTransfer {
     const { view } = this.#events;
     const read = (offset: number) => view.getUint8(offset);
     const shadow = read(at['interrupt.shadow']);
-    state.set32(
-      INTERRUPT_SHADOW,
-      shadow & KVM.KVM_X86_SHADOW_INT_MOV_SS
-        ? SHADOW_STACK
-        : shadow & KVM.KVM_X86_SHADOW_INT_STI
-          ? SHADOW_STI
-          : 0,
-    );
+    const isSTI = (shadow & KVM.KVM_X86_SHADOW_INT_STI) !== 0;
+    // AMD's processors have one shadow, and say both: then the one that holds back less.
+    const isStack = !isSTI && (shadow & KVM.KVM_X86_SHADOW_INT_MOV_SS) !== 0;
+    state.set32(INTERRUPT_SHADOW, isSTI ? SHADOW_STI : isStack ? SHADOW_STACK : 0);
     state.set32(NMI_BLOCKED, read(at['nmi.masked']) === 0 ? 0 : 1);
     state.clearException();
     const isInjected = read(at['exception.injected']) !== 0;

@@ -8,6 +8,7 @@ import '../../cpu/instructions/index.ts';
 import type { Accelerator, CPUWiring, MachineMemory } from '../../cpu/vcpu.ts';
 import { CODE_CACHE_BYTES } from './code-cache.ts';
 import { buildInterpreter, type HandlerLayout, layOutHandlers } from './interpreter-module.ts';
+import { HEAT_BYTES } from './record.ts';
 import { SoftwareVCPU } from './software-vcpu.ts';
 import { systemMethodArguments } from './system-methods.ts';
 import { ENTRY_NUMBERS_BYTES } from './unit-entries.ts';
@@ -55,7 +56,7 @@ function prepare(): Engine {
 /** `--accel software,translator=off`: the interpreter alone. */
 export const interpreterAccelerator: Accelerator = {
   name: 'software,translator=off',
-  reservedBytes: roundUp(CODE_CACHE_BYTES) + roundUp(ENTRY_NUMBERS_BYTES),
+  reservedBytes: roundUp(CODE_CACHE_BYTES + HEAT_BYTES + ENTRY_NUMBERS_BYTES),
   createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
     engine ??= prepare();
     const { decoder, layout, module } = engine;

@@ -42,6 +42,9 @@ import {
   CODE_ROWS,
   CODE_ROWS_FILLED,
   CODE_TAG_NONE,
+  HEAT_BASE,
+  HEAT_BYTES,
+  HEAT_IS_HIGH,
   RECORD_HANDLER,
   RECORD_SHIFT,
 } from './record.ts';
@@ -51,6 +54,8 @@ import { findRecords, loadAddress } from './tlb-fill.ts';
 
 const I = 'i32' as const;
 const PAGE_BYTES = 4096;
+/** Ways to code that is no unit's entry, as a power of two, before it counts as hot. */
+const HEAT_BITS = 12;
 const PAGE_MASK = 0xfffff000 | 0;
 const CS_FIELDS = SEGMENT + CS * SEGMENT_BYTES;
 
@@ -106,6 +111,34 @@ function loadWideFilled(f: FunctionBuilder, address: Value, size: Value): void {
   f.if(address, () => {
     f.memoryCopy(i32(SCRATCH), address, size);
     f.return();
+  });
+}
+
+/**
+ * Counts one more way to `record`. When it is the last of many, and no unit begins there, returns
+ * to the run loop, which has it translated. The fuel is not used up.
+ */
+function countHeat(
+  context: InterpreterContext,
+  f: FunctionBuilder,
+  record: Value,
+  fuel: Value,
+): void {
+  const base = f.let(loadState(HEAT_BASE));
+  f.if(base, () => {
+    const counter = f.let(base.add(record.shrU(RECORD_SHIFT - 1).and(HEAT_BYTES - 2)));
+    const count = f.let(load('i32_16u', counter).add(1));
+    f.store('i32_16', counter, count);
+    f.if(count.shrU(HEAT_BITS), () => {
+      f.store('i32_16', counter, i32(0));
+      // The numbers of entries lie behind the counters, and only entries have one.
+      const entry = load('i32_16u', record, RECORD_HANDLER).shl(1);
+      f.if(load('i32_16u', entry.add(base), HEAT_BYTES), () => dispatch(context, f, record, fuel));
+      storeState(f, HEAT_IS_HIGH, i32(1));
+      storeState(f, EIP, eipOf(record));
+      storeState(f, FUEL, fuel.add(loadState(FUEL_HELD)));
+      f.return();
+    });
   });
 }
 
@@ -195,7 +228,9 @@ export class InterpreterContext {
       const inPage = f.let(eip.sub(loadState(PAGE_EIP)));
       f.if(inPage.ltU(PAGE_BYTES), () => {
         const records = f.let(loadState(PAGE_RECORDS));
-        dispatch(this, f, f.let(inPage.shl(RECORD_SHIFT).add(records)), fuel);
+        const record = f.let(inPage.shl(RECORD_SHIFT).add(records));
+        countHeat(this, f, record, fuel);
+        dispatch(this, f, record, fuel);
       });
       f.returnCall(this.lookUp, eip, fuel);
     });
@@ -208,6 +243,13 @@ export class InterpreterContext {
       f.returnCallIndirect(this.handlerType, f.param(0), f.param(1), f.param(2)),
     );
     module.exportFunction('dispatch', enter);
+    // (record, fuel): as `dispatch` below, from a unit to code that is none of its own.
+    const leave = module.function('leave', handler, (f) => {
+      const [record, fuel] = [f.param(0), f.param(1)];
+      countHeat(this, f, record, fuel);
+      dispatch(this, f, record, fuel);
+    });
+    module.exportFunction('leave', leave);
   }
 
   /** @throws {RangeError} if no such method was given */
@@ -275,7 +317,9 @@ export class InterpreterContext {
       storeState(f, PAGE_RECORDS, records);
       storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));
       const inPage = f.let(linear.and(PAGE_BYTES - 1));
-      dispatch(this, f, f.let(records.add(inPage.shl(RECORD_SHIFT))), fuel);
+      const record = f.let(records.add(inPage.shl(RECORD_SHIFT)));
+      countHeat(this, f, record, fuel);
+      dispatch(this, f, record, fuel);
     });
     f.if(canBeWhole, () => {
       const records = f.call(this.shared(findRecords), linear, mode);

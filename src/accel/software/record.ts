@@ -100,6 +100,14 @@ export const TLB_STORE_MARKS = DIRTY_BASE + 32;
 /** Not 0 while generated code must not walk page tables, as RAM may not be there yet: u32. */
 export const WALKS_IN_TYPESCRIPT = DIRTY_BASE + 36;
 /**
+ * Where lie the counters of code that was gone to but is no entry of a unit, two bytes each, by the
+ * low bits of the record's address: u32, 0 if nobody translates.
+ */
+export const HEAT_BASE = DIRTY_BASE + 40;
+export const HEAT_BYTES = 16384;
+/** Not 0 when a run ended because the counter of the code at EIP overflowed: u32. */
+export const HEAT_IS_HIGH = DIRTY_BASE + 44;
+/**
  * Guest-physical pages that are plain RAM: first page, count, and what turns gpa into a byte of the
  * buffer, modulo 2^32: u32 each. The last has a count of 0.
  */

@@ -43,6 +43,9 @@ import {
   CODE_TAG_NONE,
   DIRTY_BASE,
   FAR_AWAY,
+  HEAT_BASE,
+  HEAT_BYTES,
+  HEAT_IS_HIGH,
   ISOLATED_RECORDS,
   RAM_BASE,
   RECORD_LENGTH,
@@ -79,8 +82,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly processor: Processor;
   readonly cache: CodeCache;
   readonly translator: Translator;
-  /** Whether hot code is translated; the interpreter alone runs everything as well. */
-  isTranslating = false;
+  #isTranslating = false;
+  readonly #heatOffset: number;
   /** Translates whatever is about to run, for tests of the translator. */
   isTranslatingEagerly = false;
   readonly #wiring: CPUWiring;
@@ -116,6 +119,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     this.#ramBase = memory.ramList.baseOffset;
     this.state = new CPUState(memory.buffer);
     this.processor = new Processor(this.state, wiring, memory, this);
+    this.#heatOffset = memory.reservedOffset + CODE_CACHE_BYTES;
     this.cache = new CodeCache({
       decoder: options.decoder,
       handlers: options.interpreter.handlers,
@@ -150,12 +154,22 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
         table,
         buffer: memory.buffer,
         firstIndex: options.interpreter.handlerCount,
-        numbersOffset: memory.reservedOffset + CODE_CACHE_BYTES,
+        numbersOffset: this.#heatOffset + HEAT_BYTES,
       }),
       imports: { env, engine },
     });
     this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, CODE_ROWS_FILLED >> 2);
     this.reset();
+  }
+
+  /** Whether hot code is translated; the interpreter alone runs everything as well. */
+  get isTranslating(): boolean {
+    return this.#isTranslating;
+  }
+
+  set isTranslating(value: boolean) {
+    this.#isTranslating = value;
+    this.state.set32(HEAT_BASE, value ? this.#heatOffset : 0);
   }
 
   /** Tells generated code where the parts of the machine's memory lie. */
@@ -279,6 +293,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       this.#instructionCount += used;
       this.#untilSample -= used;
       if (this.#untilSample <= 0) this.#sample();
+      if (state.u32[HEAT_IS_HIGH >> 2] !== 0) {
+        state.u32[HEAT_IS_HIGH >> 2] = 0;
+        this.translator.want();
+      }
       if ((state.u32[ATTENTION >> 2]! & ATTENTION_EXCEPTION) === 0) debug.afterInstruction();
     }
   }

@@ -1,6 +1,6 @@
 // Finds hot code by sampling, translates it, and takes translations back when their code is stored
-// to. Units are compiled in batches, on other threads where the host can, while the interpreter
-// goes on; a unit whose code changed meanwhile is not installed.
+// to. Units are compiled in small batches, at once or on other threads while the interpreter goes
+// on; a unit whose code changed meanwhile is not installed.
 
 import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
@@ -26,7 +26,7 @@ const HEAT_MIN = 4;
 const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
-const WAIT_INSTRUCTIONS = 160_000;
+const WAIT_INSTRUCTIONS = 40_000;
 
 /** What a unit has of one page. */
 interface UnitPart {
@@ -35,7 +35,10 @@ interface UnitPart {
   readonly ranges: readonly (readonly [number, number])[];
 }
 
-interface Unit {
+/** A translated piece of code, or one that is being compiled. */
+export interface Unit {
+  /** Of its root. */
+  readonly slot: number;
   readonly region: UnitRegion;
   readonly parts: readonly UnitPart[];
   /** Its entries' records and table indexes; none before it is installed. */
@@ -43,16 +46,45 @@ interface Unit {
   isDropped: boolean;
 }
 
+function instructionCount({ blocks }: UnitRegion): number {
+  return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
+}
+
 interface PageHeat {
   samples: number;
   rewrites: number;
   readonly units: Set<Unit>;
+  /** Offsets that units were made for. */
+  readonly roots: Set<number>;
   /** 1 for each offset that a unit has the byte of. */
   readonly covered: Uint8Array;
 }
 
 export class Translator {
-  readonly counters = { units: 0, instructions: 0, dropped: 0, failed: 0, modules: 0 };
+  /** Since the start; ms of the host's clock, `waitMs` from being wanted to being there. */
+  readonly counters = {
+    units: 0,
+    spanning: 0,
+    instructions: 0,
+    dropped: 0,
+    evicted: 0,
+    failed: 0,
+    modules: 0,
+    moduleBytes: 0,
+    buildMs: 0,
+    waitMs: 0,
+  };
+  /**
+   * Whether other threads compile while the interpreter goes on, so that nothing waits for a
+   * module; a page's own thread needs that. Elsewhere it costs more than it gives: a module takes a
+   * ms or two, and the way to another thread and back as long as a slice or more.
+   */
+  compilesInBackground = false;
+  /** Of all units together: bounds the host's memory, a few hundred bytes each. */
+  instructionsMax = 800_000;
+  /** Units that are there, the oldest first, and how many instructions they have. */
+  readonly #installed = new Set<Unit>();
+  #installedInstructions = 0;
   readonly #state: CPUState;
   readonly #cache: CodeCache;
   readonly #entries: UnitEntries;
@@ -123,6 +155,20 @@ export class Translator {
     return true;
   }
 
+  /** Called by the run loop when code at EIP, which is no unit's entry, was gone to often. */
+  want(): void {
+    const { u32 } = this.#state;
+    const pageEip = u32[PAGE_EIP >> 2]!;
+    const offset = (this.#state.eip - pageEip) >>> 0;
+    const slot = this.#cache.slotOf(u32[PAGE_RECORDS >> 2]!);
+    if (slot < 0 || offset >= PAGE_BYTES) return;
+    const page = this.#page(slot);
+    if (page.rewrites > REWRITES_MAX || page.roots.has(offset)) return;
+    if (this.#plan(slot, pageEip, offset, false) && this.#queue.length >= BATCH_MAX) {
+      this.#compileSoon();
+    }
+  }
+
   /** Translates the code at EIP, in the page of `records`, at once, however cold: for tests. */
   translateAt(records: number, offset: number): void {
     const slot = this.#cache.slotOf(records);
@@ -133,6 +179,16 @@ export class Translator {
     this.#install(units, new WebAssembly.Module(this.#build(units)));
   }
 
+  /** Units that are there, the oldest first. */
+  get units(): ReadonlySet<Unit> {
+    return this.#installed;
+  }
+
+  /** Instructions of the units that are there. */
+  get installedInstructions(): number {
+    return this.#installedInstructions;
+  }
+
   /** Takes every unit back. */
   clear(): void {
     for (const slot of [...this.#pages.keys()]) this.#forget(slot);
@@ -141,7 +197,13 @@ export class Translator {
   #page(slot: number): PageHeat {
     let page = this.#pages.get(slot);
     if (!page) {
-      page = { samples: 0, rewrites: 0, units: new Set(), covered: new Uint8Array(PAGE_BYTES) };
+      page = {
+        samples: 0,
+        rewrites: 0,
+        units: new Set(),
+        roots: new Set(),
+        covered: new Uint8Array(PAGE_BYTES),
+      };
       this.#pages.set(slot, page);
     }
     return page;
@@ -151,9 +213,10 @@ export class Translator {
   #plan(slot: number, pageEip: number, sampled: number, decodes: boolean): boolean {
     const records = this.#cache.recordsOfSlot(slot);
     const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), sampled);
+    this.#page(slot).roots.add(sampled);
     if (region.blocks.length === 0) return false;
     const parts = region.pages.map((page) => this.#partOf(region, page));
-    const unit: Unit = { region, parts, entries: [], isDropped: false };
+    const unit: Unit = { slot, region, parts, entries: [], isDropped: false };
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
@@ -198,14 +261,25 @@ export class Translator {
     const onFailure = (): void => {
       this.counters.failed += units.length;
     };
+    const startMs = Date.now();
+    const install = (module: WebAssembly.Module): void => {
+      this.#install(units, module);
+      this.counters.waitMs += Date.now() - startMs;
+    };
     try {
+      const bytes = this.#build(units);
+      this.counters.buildMs += Date.now() - startMs;
+      this.counters.moduleBytes += bytes.length;
+      if (!this.compilesInBackground) {
+        install(new WebAssembly.Module(bytes));
+        return;
+      }
       this.#compilingCount++;
-      WebAssembly.compile(this.#build(units))
-        .then((module) => this.#install(units, module))
+      WebAssembly.compile(bytes)
+        .then(install)
         .catch(onFailure)
         .finally(() => this.#compilingCount--);
     } catch {
-      this.#compilingCount--;
       onFailure();
     }
   }
@@ -214,11 +288,25 @@ export class Translator {
     const { exports } = new WebAssembly.Instance(module, this.#imports);
     this.counters.modules++;
     for (const [index, unit] of units.entries()) {
-      const { blocks, entries } = unit.region;
-      if (unit.isDropped || this.#entries.freeCount < entries.length) continue;
+      if (unit.isDropped) continue;
+      this.#makeRoom(unit.region);
       unit.entries = this.#enter(unit.region, exports[`u${index}`]);
       this.counters.units++;
-      for (const { instructions } of blocks) this.counters.instructions += instructions.length;
+      if (unit.region.pages.length > 1) this.counters.spanning++;
+      this.counters.instructions += instructionCount(unit.region);
+      this.#installed.add(unit);
+      this.#installedInstructions += instructionCount(unit.region);
+    }
+  }
+
+  /** Takes the oldest units back while there is no room for another. */
+  #makeRoom(region: UnitRegion): void {
+    const instructionsMax = this.instructionsMax - instructionCount(region);
+    for (const oldest of this.#installed) {
+      const hasEntries = this.#entries.freeCount >= region.entries.length;
+      if (hasEntries && this.#installedInstructions <= instructionsMax) return;
+      this.#drop(oldest);
+      this.counters.evicted++;
     }
   }
 
@@ -288,7 +376,9 @@ export class Translator {
       page.units.delete(unit);
       this.#tellRanges(slot, page);
     }
+    this.#page(unit.slot).roots.delete(unit.region.root);
     unit.isDropped = true;
+    if (this.#installed.delete(unit)) this.#installedInstructions -= instructionCount(unit.region);
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.
     this.#state.requestEvent();

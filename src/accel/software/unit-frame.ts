@@ -39,6 +39,8 @@ export interface UnitTargets extends CallTargets {
   readonly jump: FunctionReference;
   /** Byte address of the numbers of entries, u16 by function table index. */
   readonly entryNumbers: number;
+  /** (record, fuel): goes on at a record that is none of the unit's. */
+  readonly leave: FunctionReference;
   /** (handler, record, fuel): calls a handler. */
   readonly dispatch: FunctionReference;
 }
@@ -61,6 +63,8 @@ export class UnitFrame {
   readonly #enter: Local;
   readonly #registers: readonly Local[];
   readonly #written = new Set<number>();
+  /** Read or written. */
+  readonly #used = new Set<number>();
   /** By block: the form of the flags that it wants. */
   readonly #flagForms: readonly FlagForm[];
   readonly #exitAt: Local;
@@ -102,11 +106,13 @@ export class UnitFrame {
   }
 
   register(number: number): Value {
+    this.#used.add(number);
     return this.#registers[number]!;
   }
 
   setRegister(number: number, value: Value): void {
     this.#written.add(number);
+    this.#used.add(number);
     this.f.set(this.#registers[number]!, value);
   }
 
@@ -118,7 +124,6 @@ export class UnitFrame {
   /** Emits all blocks, each by `emitBlock`, and then the exits. */
   build(emitBlock: (block: UnitBlock) => void): void {
     const { f } = this;
-    this.#emitEntry();
     const flow = new UnitFlow(f, this.#region.structure, this.#enter, (index) => {
       this.#block = this.#region.blocks[index]!;
       this.flags.enterBlock(this.#flagForms[index]!);
@@ -136,6 +141,7 @@ export class UnitFrame {
     this.#writeBack();
     f.if(this.pending, () => this.#stopAt(this.#exitAt));
     f.returnCall(this.targets.jump, this.#exitAt, this.fuel);
+    f.first(() => this.#emitEntry());
   }
 
   /** Takes a block's fuel, or leaves it to the interpreter if there is not enough. */
@@ -222,8 +228,8 @@ export class UnitFrame {
     f.set(this.fuel, f.param(1).add(1));
     f.set(this.base, loadState(PAGE_EIP));
     if (this.#region.pages.length > 1) this.#emitEntryPage();
-    for (const [number, register] of this.#registers.entries()) {
-      f.set(register, loadState(GPR + number * GPR_BYTES));
+    for (const number of this.#used) {
+      f.set(this.#registers[number]!, loadState(GPR + number * GPR_BYTES));
     }
     this.flags.loadAll();
   }
@@ -248,9 +254,7 @@ export class UnitFrame {
     const records = this.#emitExitPage();
     const inPage = this.#exitAt.and(PAGE_BYTES - 1);
     const record = f.let(records.add(inPage.mul(RECORD_BYTES)));
-    f.if(this.#exitHandler.eqz(), () =>
-      f.set(this.#exitHandler, load('i32_16u', record, RECORD_HANDLER)),
-    );
+    f.if(this.#exitHandler.eqz(), () => f.returnCall(this.targets.leave, record, this.fuel));
     f.returnCall(this.targets.dispatch, this.#exitHandler, record, this.fuel.sub(1));
   }
 

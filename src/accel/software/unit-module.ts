@@ -38,6 +38,7 @@ function importTargets(module: ModuleBuilder, entryNumbers: number): UnitTargets
       get: (_, name: keyof SlowPaths) => imported(`slow ${name}`, SLOW_SIGNATURES[name]),
     }),
     jump: imported('jump', HANDLER),
+    leave: imported('leave', HANDLER),
     dispatch: imported('dispatch', { params: [I, I, I], results: [] }),
     shared(piece: SharedFunction): FunctionReference {
       const results = piece.result ? [piece.result] : [];

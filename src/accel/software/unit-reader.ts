@@ -83,6 +83,12 @@ export class UnitReader implements CodeReader {
     return slot >= 0 && isUsable(slot) ? records : 0;
   }
 
+  isEntry(offset: number): boolean {
+    const records = this.recordsOf(pageOf(offset));
+    const handler = this.#u16[(records + (offset & PAGE_MASK) * RECORD_BYTES) >>> 1]!;
+    return records !== 0 && this.#parts.entries.handlerOf(handler) !== handler;
+  }
+
   instructionAt(offset: number): UnitInstruction | undefined {
     const records = this.recordsOf(pageOf(offset));
     if (records === 0) return undefined;

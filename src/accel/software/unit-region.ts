@@ -7,7 +7,7 @@ import { KIND_PAGE_BRANCH } from './record.ts';
 import { type ControlGraph, type Structure, structureOf } from './unit-structure.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
-const INSTRUCTIONS_MAX = 64;
+const INSTRUCTIONS_MAX = 160;
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
 /** Pages of one unit: as many numbers as fit beside that of an entry (UnitEntries). */
@@ -68,6 +68,8 @@ export interface CodeReader {
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;
+  /** Whether a unit is entered at an offset. */
+  isEntry(offset: number): boolean;
   /** Byte address of the first record of a page that an instruction was found on. */
   recordsOf(page: number): number;
 }
@@ -135,6 +137,8 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
   function walk(start: number, depth: number): void {
     leaders.add(start);
     for (let offset = start; !found.has(offset) && found.size < INSTRUCTIONS_MAX; ) {
+      // Another unit has the code from here on: half as much is compiled, for few more exits.
+      if (offset !== root && reader.isEntry(offset)) return;
       const instruction = reader.instructionAt(offset);
       if (!instruction || !takePages(instruction)) return;
       found.set(offset, instruction);
@@ -156,6 +160,11 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
       if (options.endsBlock) {
         if (isCall(instruction)) entered.add(next);
         if (!endsPath(instruction) || isCall(instruction)) visit(next, depth);
+        return;
+      }
+      if (pageOf(next) !== pageOf(offset)) {
+        // A block of its own: whether the page is still there is asked between blocks.
+        visit(next, depth);
         return;
       }
       offset = next;

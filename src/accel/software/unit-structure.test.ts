@@ -9,7 +9,7 @@ import { UnitFlow } from './unit-flow.ts';
 import { type ControlGraph, type StructureLevel, structureOf } from './unit-structure.ts';
 
 const STEPS = 200;
-/** In the function's memory: a byte for each choice, and behind them a byte for each node reached. */
+/** In the function's memory: a byte for each choice; behind them one for each node reached. */
 const LOG = 1024;
 
 /** (entry number): takes a successor by each choice; runs STEPS nodes or to one without any. */

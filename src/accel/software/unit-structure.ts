@@ -1,8 +1,8 @@
-// Turns a control flow graph into nested blocks and loops, as WebAssembly wants them. Recursive over
-// strongly connected components: a level is a list of items in topological order, a loop's body is
-// a level of its own without the edges to the loop's header. What enters a loop elsewhere than at its
-// header (irreducible edges, entries of the unit) goes to the header with the number of the block.
-// Pure: graph in, tree out.
+// Turns a control flow graph into nested blocks and loops, as WebAssembly wants them. Recursive
+// over strongly connected components: a level is a list of items in topological order, a loop's
+// body is a level of its own without the edges to the loop's header. What enters a loop elsewhere
+// than at its header (irreducible edges, entries of the unit) goes to the header with the number of
+// the block. Pure: graph in, tree out.
 
 export interface ControlGraph {
   /** By node: the nodes that may come next. */
