@@ -40,7 +40,9 @@ machine.onEnd = (end) => {
 const { dirty } = machine.memory.guest;
 dirty.harvest(DIRTY_MIGRATION);
 machine.start();
-await Promise.race([done, new Promise((resolve) => setTimeout(resolve, 300_000))]);
+const timer = setTimeout(isDone, 300_000);
+await done;
+clearTimeout(timer);
 await machine.pause();
 console.log(output);
 
