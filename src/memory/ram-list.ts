@@ -41,8 +41,8 @@ export interface RAMListOptions {
 /**
  * All RAM of a machine: one contiguous space of offsets over a buffer, or over several.
  *
- * RAM offset 0 is byte `baseOffset` of `buffer`. Blocks are whole pages, never overlap, never lie in
- * two buffers and keep their offset for life.
+ * RAM offset 0 is byte `baseOffset` of `buffer`. Blocks are whole pages, never overlap, never lie
+ * in two buffers and keep their offset for life.
  */
 export class RAMList {
   /** That of RAM offset 0. */
@@ -67,8 +67,8 @@ export class RAMList {
   readonly #backing: RAMBacking;
 
   /**
-   * @throws {RangeError} if the space is not whole pages inside `buffer` below 4 GiB, or the backing
-   *   is not in chunks
+   * @throws {RangeError} if the space is not whole pages inside `buffer` below 4 GiB, or the
+   *   backing is not in chunks
    */
   constructor(options: RAMListOptions | { readonly backing: RAMBacking }) {
     const backing = 'backing' in options ? options.backing : checkedBacking(options);

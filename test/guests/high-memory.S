@@ -1,5 +1,5 @@
-# RAM above 4 GiB through PAE paging: windows at 1 GiB show 2 MiB each of it. For a machine of 6 GiB,
-# whose RAM ends at 6.5 GiB. SDM volume 3: 4.4 "PAE Paging", table 4-9 (2 MiB pages).
+# RAM above 4 GiB through PAE paging: windows at 1 GiB show 2 MiB each of it. For a machine of
+# 6 GiB, whose RAM ends at 6.5 GiB. SDM volume 3: 4.4 "PAE Paging", table 4-9 (2 MiB pages).
 # Its test compares memory and dirty pages afterwards: each window's first and last doubleword.
 #include "lib.inc"
 

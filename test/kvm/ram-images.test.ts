@@ -1,4 +1,4 @@
-// Loads that map a snapshot's RAM from a file: instant, and never from a file that somebody touched.
+// Loads that map a snapshot's RAM from a file: instant, and never one that somebody touched.
 
 import {
   appendFileSync,
@@ -78,7 +78,7 @@ async function open(isBlank: boolean) {
   return { machine, snapshots, store, load, read, write, notes };
 }
 
-test('RAM is the snapshot\u2019s, costs nothing to load, and writes stay the machine\u2019s', async () => {
+test('RAM is as saved, costs nothing to load, and writes are one machine\u2019s', async () => {
   const source = await open(false);
   source.write(MIB, 0x1111);
   source.write(8 * MIB - 4, 0x2222);

@@ -90,8 +90,8 @@ export class KVMVCPU implements VCPU {
   #apicBase = -1;
   #shutdown: RunExit | undefined;
   /**
-   * What entering and leaving the guest costs, about, ns. Where a virtual machine's host is emulated
-   * or busy it can be more than a slice, which would end before the guest's first instruction.
+   * What entering and leaving the guest costs, about, ns. Where a host is emulated itself, or busy,
+   * it can be more than a slice, which would end before the guest's first instruction.
    */
   #entryNs = 0;
   /** When the last run ended: host ms, and the machine's counter. */

@@ -1,9 +1,9 @@
-// Guest RAM as the host maps it: as large as the host allows, in huge pages where it has them, given
-// back page by page, and copied from a file only where the guest writes.
+// Guest RAM as the host maps it: as large as the host allows, in huge pages where it has them,
+// given back page by page, and copied from a file only where the guest writes.
 //
 // JavaScript sees it as external array buffers, one for each 4 GiB. The engine neither moves nor
-// frees such bytes. A buffer's part is unmapped when the buffer itself is collected, when no view of
-// it can be left.
+// frees such bytes. A buffer's part is unmapped when the buffer itself is collected: no view of it
+// can be left then.
 
 import { hex } from '../../base/hex.ts';
 import { isPageAligned } from '../../base/pages.ts';

@@ -1,6 +1,6 @@
 // Guest RAM of snapshots as plain files, which RAM of the host's can show without reading them:
 //
-//   <store>/.quire/ram/<digest>.ram    blocks of guest RAM in the page index's order, zeros as holes
+//   <store>/.quire/ram/<digest>.ram    blocks of guest RAM in the page index's order; zeros: holes
 //                     /<digest>.seal   inode, size and times of that file, once it was whole
 //
 // Blobs are verified whenever they are read. An image cannot be, or it would cost what it saves: it
@@ -60,7 +60,7 @@ export class RAMImages {
     this.#onNote = onNote;
   }
 
-  /** The image of a snapshot, made if it is not there yet; undefined if this machine can have none. */
+  /** A snapshot's image, made if it is not there yet; undefined if this machine can have none. */
   async imageOf(reader: SnapshotReader): Promise<RAMImage | undefined> {
     const { ramList } = this.#machine.memory;
     if (ramList.mapFile === undefined) return undefined;

@@ -62,8 +62,8 @@ export async function expectRounds(
     const round = Number(number);
     if (digest !== chain.at(round) || (last !== undefined && round !== last + 1))
       throw new Error(
-        `After round ${last ?? '(none)'} the guest must say "round N ${chain.at((last ?? 0) + 1)}": ` +
-          `it said "${line}"`,
+        `After round ${last ?? '(none)'} the guest must go on with the chain, which has ` +
+          `"${chain.at((last ?? 0) + 1)}" next: it said "${line}"`,
       );
     last = round;
   }

@@ -1,5 +1,5 @@
-// Runs in the nested rig: loads what a software processor saved, goes on with it on KVM, saves while
-// the guest writes, and does so again in another process.
+// Runs in the nested rig: loads what a software processor saved, goes on with it on KVM, saves
+// while the guest writes, and does so again in another process.
 //
 //   usage: node inner-snapshots.js FOLDER FROM TO…
 

@@ -15,6 +15,7 @@ import {
 } from './outer-guest.ts';
 
 const QEMU = 'qemu-system-x86_64';
+const SYSTEM_PATHS = ['/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 /** What a script in the rig did. */
 export interface NestedResult {
@@ -69,7 +70,7 @@ export class NestedRig {
     const work = this.workFolder;
     const exitCodePath = join(work, EXIT_CODE_NAME);
     rmSync(exitCodePath, { force: true });
-    const path = `${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
+    const path = [dirname(process.execPath), ...SYSTEM_PATHS].join(':');
     writeFileSync(
       join(work, 'environment'),
       `export HOME=/mnt TMPDIR=/mnt TERM=dumb PATH=${path}\n`,
