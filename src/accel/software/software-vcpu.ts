@@ -10,6 +10,7 @@ import { CPUState } from '../../cpu/state.ts';
 import {
   ATTENTION,
   ATTENTION_EXCEPTION,
+  ATTENTION_JUMP,
   CS,
   EFLAGS_REST,
   EIP_BIAS,
@@ -277,6 +278,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       if (this.#takeInterrupt()) {
         left--;
         if (state.hasException || left <= 0) continue;
+        // The run begins at the new EIP. An instruction that found this set would leave there.
+        state.u32[ATTENTION >> 2] = state.u32[ATTENTION >> 2]! & ~ATTENTION_JUMP;
       } else if (state.u32[HALTED >> 2] !== 0) return HALT;
       const shadow = state.u32[INTERRUPT_SHADOW >> 2]!;
       const isStepping = shadow !== 0 || debug.needsStepping;
