@@ -169,6 +169,11 @@ for (const { name, reason, create } of BACKING_KINDS) {
     const at = 6 * GIB + 3 * PAGE;
     addressSpace.write(at, 4, 1);
     dirty.clear(at, PAGE, DIRTY_CLONE);
+    const clean = dirty.bytes.reduce<number[]>((pages, bits, page) => {
+      if ((bits & DIRTY_CLONE) === 0) pages.push(page);
+      return pages;
+    }, []);
+    expect(clean).toEqual([at / PAGE]);
     const capture = new PageCapture(memory);
     capture.want(at, PAGE);
     addressSpace.write(at, 4, 2);

@@ -7,17 +7,20 @@ import { basename, join, resolve } from 'node:path';
 import ts from 'typescript';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cacheFolder } from '../../src/cli/guests/store.ts';
-import { buildGuest, missingTool } from '../guests/run-guest.ts';
+import { buildGuest, missingTool, selfCheckingGuests } from '../guests/run-guest.ts';
 import { fetchReason, GuestProcess } from './guest-process.ts';
 import { Chain, expectPrompt, expectRounds, save, startWork } from './nested/chain-guest.ts';
 import { type NestedResult, NestedRig } from './nested/nested-rig.ts';
 
 const MINUTE = 60;
 const INNER_FILES = [
+  'test/guests/run-guest.ts',
+  'test/oracle/bare-machine.ts',
   'test/slow/guest-process.ts',
   'test/slow/nested/chain-guest.ts',
   'test/slow/nested/inner-boot.ts',
   'test/slow/nested/inner-high-memory.ts',
+  'test/slow/nested/inner-programs.ts',
   'test/slow/nested/inner-snapshots.ts',
 ];
 
@@ -45,7 +48,7 @@ function writeInner(file: string, folder: string): void {
   });
   const text = outputText
     .replace(/(from ')[./]+\/src\/([\w/-]+)\.ts'/g, `$1${resolve('dist')}/$2.js'`)
-    .replace(/(from ')[./]+\/([\w-]+)\.ts'/g, "$1./$2.js'");
+    .replace(/(from ')[./]+\/(?:[\w-]+\/)*([\w-]+)\.ts'/g, "$1./$2.js'");
   writeFileSync(join(folder, basename(file).replace(/\.ts$/, '.js')), text);
 }
 
@@ -87,6 +90,29 @@ for (const cpu of ['EPYC', 'EPYC,-npt'])
     expect(linesOf(result)).toMatch(/power off after [\d.]+ s, exit code 0/);
     expect(result.exitCode).toBe(0);
   });
+
+test('guest programs find on KVM what the manuals say', async ({ skip }) => {
+  const noCompiler = missingTool('gcc');
+  skip((reason ?? noCompiler) !== undefined, reason ?? noCompiler);
+  const names = selfCheckingGuests();
+  const programs = names.map((name) => `'${buildGuest(name)}'`).join(' ');
+  const result = await run(`node inner-programs.js ${programs}`, 10 * MINUTE);
+  expect(result.exitCode, linesOf(result)).toBe(0);
+  const parts = linesOf(result)
+    .split(/^.*program (?=[\w-]+\.elf$)/m)
+    .slice(1);
+  for (const [index, name] of names.entries()) {
+    const source = readFileSync(`test/guests/${name}.S`, 'utf8');
+    // The processor is QEMU's here.
+    const exceptions = [...source.matchAll(/# QEMU differs: (.*?) \(/g)].map(([, start]) => start!);
+    const failures = (parts[index] ?? '')
+      .split('\n')
+      .filter((line) => line.includes('FAIL'))
+      .filter((line) => !exceptions.some((start) => line.startsWith(start)));
+    expect(failures, name).toEqual([]);
+    expect(parts[index], name).toMatch(/^DONE$/m);
+  }
+});
 
 test('a guest of 6 GiB reads and writes all of it through PAE paging', async ({ skip }) => {
   const noCompiler = missingTool('gcc');
