@@ -1,5 +1,5 @@
-// Instruction forms on KVM against the host's own processor, a few cases each; test/slow/kvm.test.ts
-// runs more.
+// Instruction forms on KVM against the host's own processor, a few cases each;
+// test/slow/kvm.test.ts runs more.
 
 import { test } from 'vitest';
 import { kvmAccelerator } from '../../src/accel/kvm/kvm-accelerator.ts';

@@ -75,7 +75,8 @@ function formatUnit({ region }: Unit, rootPage: number): string {
       block.returnsTo.length > 0 ? `returns to ${block.returnsTo.map(at).join(', ')}` : '',
       block.isDeferred ? 'ends in the interpreter' : '',
     ].filter((mark) => mark !== '');
-    return `block ${index}${marks.length > 0 ? ` (${marks.join('; ')})` : ''}\n${formatBlock(block, at)}`;
+    const why = marks.length > 0 ? ` (${marks.join('; ')})` : '';
+    return `block ${index}${why}\n${formatBlock(block, at)}`;
   });
   return head + body.join('');
 }
