@@ -308,20 +308,24 @@ export class SnapshotBuilder {
     return { blockCount: pages.length, pageOf: (i: number) => pages[i]! };
   }
 
-  /** Blobs that are in use, numbered anew. */
+  /**
+   * Blobs that are in use, numbered anew by the first page that each holds: what the numbers were
+   * so far depends on which blob was hashed and compressed first.
+   */
   #liveBlobs() {
-    const live = this.#map.liveCounts(this.#blobs.length);
     const blobs: IndexedBlob[] = [];
     const layers: LayerDescriptor[] = [];
-    const numbers = this.#blobs.map(({ digest, pageCount, layer }, index) => {
-      if (live[index] === 0) return -1;
-      layers.push(layer);
-      return blobs.push({ digest, pageCount }) - 1;
+    const numbers = new Map<number, number>();
+    const runs = [...this.#map.runs()].map((run) => {
+      let number = numbers.get(run.blobIndex);
+      if (number === undefined) {
+        const { digest, pageCount, layer } = this.#blobs[run.blobIndex]!;
+        number = blobs.push({ digest, pageCount }) - 1;
+        layers.push(layer);
+        numbers.set(run.blobIndex, number);
+      }
+      return { ...run, blobIndex: number };
     });
-    const runs = [...this.#map.runs()].map((run) => ({
-      ...run,
-      blobIndex: numbers[run.blobIndex]!,
-    }));
     return { blobs, layers, runs };
   }
 

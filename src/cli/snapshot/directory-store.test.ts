@@ -272,15 +272,14 @@ async function killedWriter(path: string, tag: string, first: number, delayMs: n
   child.stderr.on('data', (data) => {
     errors += data;
   });
+  const exit = once(child, 'exit');
   const hasSaved = new Promise<void>((resolve) => {
     child.stdout.on('data', (data) => {
       printed += data;
       resolve();
     });
-    child.once('exit', () => resolve());
   });
-  await hasSaved;
-  const exit = once(child, 'exit');
+  await Promise.race([hasSaved, exit]);
   setTimeout(() => child.kill('SIGKILL'), delayMs);
   await exit;
   expect(errors).toBe('');
