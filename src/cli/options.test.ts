@@ -80,6 +80,7 @@ test.each([
     'Option "--accel" must be software or software,translator=off or kvm or kvm:software, ' +
       'got "hax"',
   ],
+  [[...KERNEL, '--icount', '3', '--accel', 'kvm'], 'which "kvm" does not'],
   [[...KERNEL, '--icount', 'auto'], 'must be a number from 0 to 20, got "auto"'],
   [[...KERNEL, '--icount', 'sleep=off'], 'must be a number from 0 to 20, got ""'],
   [[...KERNEL, '--icount', 'shift=21'], 'must be a number from 0 to 20, got "21"'],

@@ -167,6 +167,8 @@ export function parseRunConfig(args: readonly string[]): RunConfig {
   if (hasDisplay && serials.some(({ kind }) => kind === 'stdio'))
     throw new UsageError('Option "--serial" must not be stdio with "--display terminal"');
   const accelerator = parseChoice('--accel', values.get('accel') ?? 'software', ACCELERATORS);
+  if (icount !== undefined && accelerator.startsWith('kvm'))
+    throw new UsageError(`Option "--icount" counts instructions, which "${accelerator}" does not`);
   const monitor = parseChoice('--monitor', values.get('monitor') ?? 'stdio', ['stdio', 'none']);
   return {
     memoryBytes:
