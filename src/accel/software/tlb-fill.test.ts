@@ -120,8 +120,10 @@ const cases: fc.Arbitrary<Case> = fc.record({
 });
 
 /** The value of an entry; `table` is where it leads if it does not map a page. */
-function entryValue(found: Entry, { isPAE, hasNX }: Case, table: number): bigint {
-  const target = table !== 0 && (found.bits & 0x80) === 0 ? table : TARGETS[found.target]!;
+function entryValue(found: Entry, { isPAE, hasNX, cr4 }: Case, table: number): bigint {
+  // Without PSE the bit for a large page means nothing, and the entry leads to a table.
+  const isLarge = (found.bits & 0x80) !== 0 && (isPAE || (cr4 & 0x10) !== 0);
+  const target = table !== 0 && !isLarge ? table : TARGETS[found.target]!;
   let value = BigInt(target) | BigInt(found.bits & 0x1ff & (table !== 0 ? ~0 : ~0x80));
   if (isPAE && found.isNX && (hasNX || found.reserved === 1)) value |= NX;
   if (isPAE && found.reserved === 2) value |= 1n << 50n;
@@ -192,6 +194,15 @@ function setUp(board: CodeBoard, it: Case): void {
   for (const gpa of it.cleanPages) dirty.clear(gpa, PAGE, DIRTY_MIGRATION);
 }
 
+/** The entries of all tables, but for their accessed and dirty bits. */
+function tablesOf({ machine }: CodeBoard): Buffer {
+  const { ramList } = machine.memory;
+  const bytes = ramList.bytes.slice(DIRECTORY, FIRST_TABLE + 2 * TABLE_COUNT * PAGE);
+  const words = new Uint32Array(bytes.buffer);
+  for (let index = 0; index < words.length; index++) words[index] = words[index]! & ~0x60;
+  return Buffer.from(words.buffer);
+}
+
 // Goal: what generated code walks and fills by itself is what TypeScript would have. Pages that may
 // be elsewhere still (none is) make the second machine walk in TypeScript.
 test('both walks give the same results, faults, marks in the tables, and TLB rows', () => {
@@ -202,11 +213,13 @@ test('both walks give the same results, faults, marks in the tables, and TLB row
       const [fast, reference] = boards.map((board) => {
         setUp(board, it);
         for (let index = 0; index < 8; index++) board.state.setReg32(index, 0x1010 * index);
+        const tables = tablesOf(board);
         const end = board.run(CODE);
         const { ramList, tlb, dirty } = board.machine.memory;
         fillCount += [...tlb.entries()].length;
         return {
           end,
+          hasSameTables: tablesOf(board).equals(tables),
           registers: [0, 1, 2, 3, 4].map((index) => board.reg(index)),
           cr2: board.state.get32(CR2),
           large: [board.state.get32(0x610), board.state.get32(0x614)],
@@ -220,6 +233,9 @@ test('both walks give the same results, faults, marks in the tables, and TLB row
           dirty: Buffer.from(dirty.bytes.slice(0, RAM_BYTES / PAGE)),
         };
       });
+      // A program that changes its own tables may see the old mapping or the new: the manual lets a
+      // processor forget what it knows at any time, and rows that lead to devices are forgotten.
+      fc.pre(fast!.hasSameTables && reference!.hasSameTables);
       const isSameRAM = [CODE, DIRECTORY, RANDOM_FROM].every((from, index, all) => {
         const range = [from, all[index + 1] ?? RAM_BYTES] as const;
         return (
