@@ -57,6 +57,27 @@ test('a full snapshot loads as it was, plain and compressed', async () => {
   }
 });
 
+test('blobs are numbered by the pages they hold, whichever is hashed first', async () => {
+  // Other threads finish in any order: here the first to begin is the last to end.
+  let begun = 0;
+  const platform = {
+    ...PLATFORM,
+    sha256: async (bytes: Uint8Array) => {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, 60 - 20 * begun++)));
+      return PLATFORM.sha256(bytes);
+    },
+  };
+  const ram = testRAM({ 'pc.ram': [1, 0, 2, ...new Array<number>(600).fill(0), 3], rom: [4] });
+  const places: unknown[] = [];
+  for (const used of [PLATFORM, platform]) {
+    const store = new MemoryStore(PLATFORM);
+    await saveFull(store, used, 'a', ram);
+    const reader = await open(store, 'a');
+    places.push([0, 2, 603].map((page) => reader.placeOf(0, page)));
+  }
+  expect(places[1]).toEqual(places[0]);
+});
+
 test('what cannot be compressed is stored as it is', async () => {
   const store = new MemoryStore(PLATFORM);
   const random = new Uint8Array(4 * PAGE).map((_, i) => Math.imul(i + 1, 2654435761) >>> 13);

@@ -2,6 +2,7 @@
 // records stay until the page's slot is wanted for another (one not looked up for a while goes);
 // single records go when their line is stored to.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { DecodedInstruction, Decoder } from '../../cpu/decoder.ts';
 import { DECODE_OK, DECODE_SHORT, DECODE_TOO_LONG } from '../../cpu/decoder.ts';
 import {
@@ -40,7 +41,6 @@ import {
   SLOT_SHARED_BYTES,
 } from './record.ts';
 
-const PAGE_BYTES = 4096;
 /** Mode bits that decodings depend on, and how many combinations there are. */
 const MODE_MASK = MODE_CODE32 | MODE_STACK32 | MODE_FLAT;
 const MODE_COUNT = 8;
@@ -48,7 +48,7 @@ const MODE_COUNT = 8;
 const DECODE_AHEAD = 24;
 const INSTRUCTION_BYTES_MAX = 15;
 const SEGMENT_FIELD_SHIFT = 5;
-const LINES_PER_PAGE = PAGE_BYTES / CODE_LINE_BYTES;
+const LINES_PER_PAGE = PAGE_SIZE / CODE_LINE_BYTES;
 /** Words of the records of one line. */
 const LINE_WORDS = (CODE_LINE_BYTES * RECORD_BYTES) >>> 2;
 
@@ -148,8 +148,7 @@ export class CodeCache {
       slot = this.#takeSlot();
       this.#slotOf.set(key, slot);
       this.#keyOf[slot] = key;
-      this.#u32[(this.recordsOfSlot(slot) + SLOT_PAGE) >>> 2] =
-        this.#ramBase + ramPage * PAGE_BYTES;
+      this.#u32[(this.recordsOfSlot(slot) + SLOT_PAGE) >>> 2] = this.#ramBase + ramPage * PAGE_SIZE;
       this.#note(ramPage);
     }
     const records = this.#base + slot * SLOT_BYTES;
@@ -191,25 +190,25 @@ export class CodeCache {
     const slot = Math.floor((record - this.#base) / SLOT_BYTES);
     const start = this.#base + slot * SLOT_BYTES;
     const key = this.#keyOf[slot]!;
-    const ramOffset = Math.floor(key / MODE_COUNT) * PAGE_BYTES;
+    const ramOffset = Math.floor(key / MODE_COUNT) * PAGE_SIZE;
     const mode = key & (MODE_COUNT - 1);
     const page = this.#ramBase + ramOffset;
     const first = (record - start) >>> RECORD_SHIFT;
     let offset = first;
-    for (let count = 0; count < DECODE_AHEAD && offset < PAGE_BYTES; count++) {
+    for (let count = 0; count < DECODE_AHEAD && offset < PAGE_SIZE; count++) {
       const at = start + offset * RECORD_BYTES;
       if (count > 0 && this.#u16[at >>> 1] !== 0) break;
       const status = this.#decoder.decode(
         this.#u8,
         page + offset,
-        page + PAGE_BYTES,
+        page + PAGE_SIZE,
         (mode & MODE_CODE32) !== 0,
       );
       this.counters.decoded++;
       if (status !== DECODE_OK) {
         this.#writeFailure(at, status);
         // The decision rests on all bytes up to the page's end, or to the longest instruction's.
-        offset = Math.min(offset + INSTRUCTION_BYTES_MAX, PAGE_BYTES);
+        offset = Math.min(offset + INSTRUCTION_BYTES_MAX, PAGE_SIZE);
         break;
       }
       const { instruction } = this.#decoder;
@@ -246,8 +245,8 @@ export class CodeCache {
    */
   decodeAcross(records: number, offset: number, rest: number, record: number): boolean {
     const keys = [records, rest].map((start) => this.#keyOf[this.slotOf(start)]!);
-    const [first, second] = keys.map((key) => Math.floor(key / MODE_COUNT) * PAGE_BYTES);
-    const inFirst = PAGE_BYTES - offset;
+    const [first, second] = keys.map((key) => Math.floor(key / MODE_COUNT) * PAGE_SIZE);
+    const inFirst = PAGE_SIZE - offset;
     const inSecond = INSTRUCTION_BYTES_MAX - inFirst;
     const bytes = new Uint8Array(INSTRUCTION_BYTES_MAX);
     const from = this.#ramBase + first! + offset;
@@ -268,7 +267,7 @@ export class CodeCache {
     for (const [key, slot] of this.#slotOf) {
       this.#wipe(slot);
       this.#codePages.notes[Math.floor(key / MODE_COUNT)] = 0;
-      this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_BYTES);
+      this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_SIZE);
     }
     this.#slotOf.clear();
     this.#keyOf.fill(-1);
@@ -297,7 +296,7 @@ export class CodeCache {
       const target = offset + distance;
       const isPlain = from.operandSize === 4 && (mode & MODE_CODE32) !== 0 && offset >= 0;
       if (traits.usesAddressSize && from.addressSize === 2) kind = KIND_SEGMENTED16;
-      else if (isPlain && target >= 0 && target < PAGE_BYTES) {
+      else if (isPlain && target >= 0 && target < PAGE_SIZE) {
         kind = KIND_PAGE_BRANCH;
         immediate = distance * RECORD_BYTES;
       }
@@ -352,7 +351,7 @@ export class CodeCache {
     this.counters.evicted++;
     this.onEvict();
     if (!this.#hasAnyMode(Math.floor(key / MODE_COUNT))) {
-      this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_BYTES);
+      this.#codePages.dropPage(Math.floor(key / MODE_COUNT) * PAGE_SIZE);
     }
     return oldest;
   }
@@ -374,7 +373,7 @@ export class CodeCache {
       this.#u32.fill(0, start + line * LINE_WORDS, start + (line + 1) * LINE_WORDS);
     }
     const bits = this.recordsOfSlot(slot) + SLOT_CODE_BYTES;
-    this.#u8.fill(0, bits, bits + PAGE_BYTES / 8);
+    this.#u8.fill(0, bits, bits + PAGE_SIZE / 8);
     this.setUnitRanges(slot, []);
     this.#lines[slot] = 0;
   }
@@ -386,7 +385,7 @@ export class CodeCache {
   setUnitRanges(slot: number, ranges: readonly (readonly [number, number])[]): void {
     const records = this.recordsOfSlot(slot);
     const bits = records + SLOT_SHARED_BYTES;
-    this.#u8.fill(0, bits, bits + PAGE_BYTES / 8);
+    this.#u8.fill(0, bits, bits + PAGE_SIZE / 8);
     for (const [start, end] of ranges) this.#setBits(bits, start, end);
     if (this.#u8[records + SLOT_HAS_CROSSINGS] !== 0) this.#setBits(bits, 0, INSTRUCTION_BYTES_MAX);
   }
@@ -402,7 +401,7 @@ export class CodeCache {
     this.#crossings.keep(owner, rest);
     this.#u8[rest + SLOT_HAS_CROSSINGS] = 1;
     this.#setBits(rest + SLOT_SHARED_BYTES, 0, INSTRUCTION_BYTES_MAX);
-    this.#markCode(this.slotOf(rest), ramPage * PAGE_BYTES, 0, sizeBytes);
+    this.#markCode(this.slotOf(rest), ramPage * PAGE_SIZE, 0, sizeBytes);
   }
 
   /** Forgets the instructions that end in a slot's page. */
@@ -468,8 +467,8 @@ export class CodeCache {
    * @returns the page's lines that have code still
    */
   #invalidate(ramOffset: number, sizeBytes: number): number {
-    const ramPage = Math.floor(ramOffset / PAGE_BYTES);
-    const from = ramOffset - ramPage * PAGE_BYTES;
+    const ramPage = Math.floor(ramOffset / PAGE_SIZE);
+    const from = ramOffset - ramPage * PAGE_SIZE;
     let lines = 0;
     for (const slot of this.slotsOf(ramPage)) {
       if (this.#takeCodeBits(slot, from, from + sizeBytes))

@@ -1,12 +1,12 @@
 // The table from linear pages to decoded pages, as generated code asks it. Rows: record.ts.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import { CS, MODE, SEG_BASE, SEG_LIMIT, SEGMENT, SEGMENT_BYTES } from '../../cpu/state-layout.ts';
 import { i32, load } from '../../wasm/index.ts';
 import { CODE_ROW_BYTES, CODE_ROW_COUNT, CODE_ROWS } from './record.ts';
 import { loadState } from './state-access.ts';
 
-const PAGE_BYTES = 4096;
 const CS_FIELDS = SEGMENT + CS * SEGMENT_BYTES;
 
 /**
@@ -25,8 +25,8 @@ export const isCodeAt: SharedFunction = {
     const isHit = load('i32', row, CODE_ROWS).eq(linear.or(loadState(MODE)));
     const isSame = load('i32', row, CODE_ROWS + 4).eq(records);
     // The whole page lies within the limit, and EIP does not wrap in it.
-    const isWithin = pageEip.add(PAGE_BYTES - 1).leU(loadState(CS_FIELDS + SEG_LIMIT));
-    const isStraight = pageEip.leU(i32(-PAGE_BYTES));
+    const isWithin = pageEip.add(PAGE_SIZE - 1).leU(loadState(CS_FIELDS + SEG_LIMIT));
+    const isStraight = pageEip.leU(i32(-PAGE_SIZE));
     f.return(isHit.and(isSame).and(isWithin).and(isStraight));
   },
 };

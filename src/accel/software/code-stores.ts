@@ -2,6 +2,7 @@
 // are, otherwise the records of exactly those instructions go. As `CodeCache` does it in TypeScript
 // for everybody else who writes RAM; pages with units, or decoded for several modes, are its alone.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import { SCRATCH } from '../../cpu/state-layout.ts';
 import { CODE_LINE_BYTES } from '../../memory/code-pages.ts';
@@ -34,9 +35,8 @@ import {
 import { loadState } from './state-access.ts';
 import { fillForStore, rowAddress } from './tlb-fill.ts';
 
-const PAGE_BYTES = 4096;
 const PAGE_SHIFT = 12;
-const IN_PAGE = PAGE_BYTES - 1;
+const IN_PAGE = PAGE_SIZE - 1;
 const LINE_SHIFT = 7;
 const INSTRUCTION_BYTES_MAX = 15;
 const IMMEDIATE_BYTES = 4;
@@ -58,7 +58,7 @@ interface CodeStore {
  */
 function beginStore(f: FunctionBuilder, linear: Value, last: Value, fill: () => Value): CodeStore {
   const row = rowAddress(f, linear);
-  const page = f.let(last.and(-PAGE_BYTES));
+  const page = f.let(last.and(-PAGE_SIZE));
   f.if(load('i32', row, TLB_WRITE_TAG).ne(page.or(TLB_NOTDIRTY)), () => {
     f.if(load('i32', row, TLB_WRITE_TAG).ne(page), () =>
       f.if(fill().eqz(), () => f.return(i32(0))),
@@ -85,7 +85,7 @@ function beginStore(f: FunctionBuilder, linear: Value, last: Value, fill: () => 
 function openRow(f: FunctionBuilder, row: Value, ramPage: Value): void {
   const mark = ramPage.and(TLB_STORE_PAGES - 1).add(loadState(TLB_STORE_MARKS));
   f.store('i32_8', mark, i32(1));
-  f.store('i32', row, load('i32', row, TLB_WRITE_TAG).and(-PAGE_BYTES), TLB_WRITE_TAG);
+  f.store('i32', row, load('i32', row, TLB_WRITE_TAG).and(-PAGE_SIZE), TLB_WRITE_TAG);
 }
 
 /** Leaves with 0 if lines that the range touches hold code, by the page's mask. */
@@ -139,7 +139,7 @@ export const runAddress: SharedFunction = {
   build(f, { call }) {
     const [linear, bytes] = [f.param(0), f.param(1)];
     const store = beginStore(f, linear, linear, () => call(fillForStore, linear, i32(1)));
-    const room = f.let(i32(PAGE_BYTES).sub(store.inPage));
+    const room = f.let(i32(PAGE_SIZE).sub(store.inPage));
     const last = f.let(store.inPage.add(select(bytes.ltU(room), bytes, room)).sub(1));
     leaveIfLinesHaveCode(f, store, last);
     f.return(store.address);

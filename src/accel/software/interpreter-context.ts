@@ -1,6 +1,7 @@
 // The functions that every handler of the interpreter's module shares: leaving generated code,
 // faults, jumps to other pages, slow memory accesses and calls of TypeScript.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
   ATTENTION,
@@ -53,7 +54,6 @@ import { eipOf, loadState, storeState } from './state-access.ts';
 import { findRecords, loadAddress } from './tlb-fill.ts';
 
 const I = 'i32' as const;
-const PAGE_BYTES = 4096;
 /** Ways to code that is no unit's entry, as a power of two, before it counts as hot. */
 const HEAT_BITS = 12;
 const PAGE_MASK = 0xfffff000 | 0;
@@ -226,7 +226,7 @@ export class InterpreterContext {
     module.define(this.jump, (f) => {
       const [eip, fuel] = [f.param(0), f.param(1)];
       const inPage = f.let(eip.sub(loadState(PAGE_EIP)));
-      f.if(inPage.ltU(PAGE_BYTES), () => {
+      f.if(inPage.ltU(PAGE_SIZE), () => {
         const records = f.let(loadState(PAGE_RECORDS));
         const record = f.let(inPage.shl(RECORD_SHIFT).add(records));
         countHeat(this, f, record, fuel);
@@ -299,7 +299,7 @@ export class InterpreterContext {
     });
     const linear = f.let(eip.add(loadState(CS_FIELDS + SEG_BASE)));
     const mode = f.let(loadState(MODE));
-    const pageEip = f.let(eip.sub(linear.and(PAGE_BYTES - 1)));
+    const pageEip = f.let(eip.sub(linear.and(PAGE_SIZE - 1)));
     const row = f.let(
       linear
         .shrU(12)
@@ -308,7 +308,7 @@ export class InterpreterContext {
     );
     const isHit = load('i32', row, CODE_ROWS).eq(linear.and(PAGE_MASK).or(mode));
     // The whole page must lie within the limit; code that could wrap is run one by one.
-    const isWithin = pageEip.add(PAGE_BYTES - 1).leU(loadState(CS_FIELDS + SEG_LIMIT));
+    const isWithin = pageEip.add(PAGE_SIZE - 1).leU(loadState(CS_FIELDS + SEG_LIMIT));
     const doesWrap = pageEip.gtU(eip).and(mode.and(MODE_CODE32));
     const canBeWhole = f.let(isWithin.and(doesWrap.eqz()));
     f.if(isHit.and(canBeWhole), () => {
@@ -316,7 +316,7 @@ export class InterpreterContext {
       storeState(f, PAGE_EIP, pageEip);
       storeState(f, PAGE_RECORDS, records);
       storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));
-      const inPage = f.let(linear.and(PAGE_BYTES - 1));
+      const inPage = f.let(linear.and(PAGE_SIZE - 1));
       const record = f.let(records.add(inPage.shl(RECORD_SHIFT)));
       countHeat(this, f, record, fuel);
       dispatch(this, f, record, fuel);

@@ -3,6 +3,7 @@
 // only, so one module serves every machine of a process, and may be built before there is one.
 
 import { assert } from '../../base/errors.ts';
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { Row } from '../../cpu/instruction-table.ts';
 import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
@@ -37,7 +38,6 @@ import {
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { packedAux } from './unit-flags.ts';
 
-const PAGE_BYTES = 4096;
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
 /** How many `addSpecialHandlers` adds: they come first. */
@@ -192,7 +192,7 @@ function addSpecialHandlers(context: InterpreterContext): void {
     const entry = f.let(load('i32', first, RECORD_DISPLACEMENT));
     f.if(entry, () => {
       const rest = load('i32', entry, CROSSING_REST);
-      const next = loadState(PAGE_EIP).add(PAGE_BYTES);
+      const next = loadState(PAGE_EIP).add(PAGE_SIZE);
       const isOwner = load('i32', entry, CROSSING_OWNER).eq(first);
       f.if(isOwner, () => {
         f.if(f.call(context.shared(isCodeAt), next, rest), () => {

@@ -1,6 +1,7 @@
 // The software processor: runs the interpreter's generated code, and between its runs does what is
 // not ordinary: exceptions, interrupts, single steps, HLT, code that has not been seen yet.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { Decoder } from '../../cpu/decoder.ts';
 import { DECODE_SHORT } from '../../cpu/decoder.ts';
 import type { EngineHooks } from '../../cpu/engine-hooks.ts';
@@ -63,7 +64,6 @@ import { systemMethods } from './system-methods.ts';
 import { Translator } from './translator.ts';
 import { UNIT_ENTRIES_MAX, UnitEntries } from './unit-entries.ts';
 
-const PAGE_BYTES = 4096;
 const INSTRUCTION_BYTES_MAX = 15;
 const VECTOR_GP = 13;
 const CS_BASE = (SEGMENT + CS * SEGMENT_BYTES + SEG_BASE) >> 2;
@@ -358,7 +358,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     if (this.#findCode() !== 0) return;
     const linear = this.#linearEip();
     const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
-    this.translator.translateAt(this.state.u32[row + 1]!, linear & (PAGE_BYTES - 1));
+    this.translator.translateAt(this.state.u32[row + 1]!, linear & (PAGE_SIZE - 1));
   }
 
   /** See SlowPaths: makes the code at EIP runnable. */
@@ -372,25 +372,25 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const linear = this.#linearEip();
     const gpa = this.processor.mmu.translateForFetch(linear);
     if (gpa < 0) return 1;
-    const pageGPA = gpa - (gpa % PAGE_BYTES);
+    const pageGPA = gpa - (gpa % PAGE_SIZE);
     const ramOffset = this.#memory.ramOffsetOf(pageGPA);
     if (!this.#isWholePage(eip, linear, pageGPA, ramOffset)) return this.#isolate(eip, linear);
     const mode = state.u32[MODE >> 2]!;
-    const records = this.cache.recordsOf(ramOffset / PAGE_BYTES, mode);
+    const records = this.cache.recordsOf(ramOffset / PAGE_SIZE, mode);
     const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
     if (state.u32[row] === CODE_TAG_NONE) {
       const count = state.u32[CODE_ROWS_FILLED >> 2]!++;
       state.u32[((CODE_ROWS_FILLED + 16) >> 2) + count] = row << 2;
     }
-    state.u32[row] = ((linear & ~(PAGE_BYTES - 1)) | mode) >>> 0;
+    state.u32[row] = ((linear & ~(PAGE_SIZE - 1)) | mode) >>> 0;
     state.u32[row + 1] = records;
     return 0;
   }
 
   /** Whether all of the page is RAM or ROM, within the limit, and EIP does not wrap in it. */
   #isWholePage(eip: number, linear: number, pageGPA: number, ramOffset: number): boolean {
-    if (ramOffset < 0 || ramOffset % PAGE_BYTES !== 0) return false;
-    const last = PAGE_BYTES - 1;
+    if (ramOffset < 0 || ramOffset % PAGE_SIZE !== 0) return false;
+    const last = PAGE_SIZE - 1;
     if (this.#memory.ramOffsetOf(pageGPA + last) !== ramOffset + last) return false;
     const pageEip = (eip - (linear & last)) >>> 0;
     if ((pageEip + last) >>> 0 > this.state.u32[CS_LIMIT]!) return false;
@@ -409,7 +409,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
 
   /** Keeps what was just isolated at `record`, if it ends in a page that is code like others. */
   #keepCrossing(record: number, eip: number, linear: number): void {
-    const inFirst = PAGE_BYTES - (linear & (PAGE_BYTES - 1));
+    const inFirst = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
     const sizeBytes = (this.#buffer[ISOLATED_RECORDS + RECORD_LENGTH]! >>> RECORD_SHIFT) - inFirst;
     if (sizeBytes <= 0) return;
     const next = (linear + inFirst) >>> 0;
@@ -417,14 +417,14 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const ramOffset = gpa < 0 ? -1 : this.#memory.ramOffsetOf(gpa);
     if (!this.#isWholePage((eip + inFirst) >>> 0, next, gpa, ramOffset)) return;
     const mode = this.state.u32[MODE >> 2]!;
-    this.cache.keepCrossing(record, ramOffset / PAGE_BYTES, mode, sizeBytes);
+    this.cache.keepCrossing(record, ramOffset / PAGE_SIZE, mode, sizeBytes);
   }
 
   /** Decodes one instruction byte by byte: it crosses a page, or its page is not plain memory. */
   #isolate(eip: number, linear: number): number {
     const { state, cache } = this;
     const mode = state.u32[MODE >> 2]!;
-    const toPageEnd = PAGE_BYTES - (linear & (PAGE_BYTES - 1));
+    const toPageEnd = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
     let size = Math.min(INSTRUCTION_BYTES_MAX, toPageEnd);
     let available = this.#fetch(eip, linear, 0, size);
     if (available < 0) return 1;

@@ -1,12 +1,12 @@
 // Runs of REP MOVS and REP STOS at memory speed: as many bytes as lie in the pages at hand, if
 // their TLB rows allow plain access. Otherwise zero, and the instruction moves a single element.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import { type FunctionBuilder, i32, load, select, type Value } from '../../wasm/index.ts';
 import { runAddress } from './code-stores.ts';
 import { loadAddress, rowAddress } from './tlb-fill.ts';
 
-const PAGE_BYTES = 4096;
 const READ_TAG = 0;
 const WRITE_TAG = 4;
 const ADDEND = 8;
@@ -16,14 +16,14 @@ function min(a: Value, b: Value): Value {
 }
 
 function toPageEnd(linear: Value): Value {
-  return i32(PAGE_BYTES).sub(linear.and(PAGE_BYTES - 1));
+  return i32(PAGE_SIZE).sub(linear.and(PAGE_SIZE - 1));
 }
 
 /** Byte address in the buffer of `linear`, by `miss` where the row does not hit; 0 leaves. */
 function hostAddress(f: FunctionBuilder, linear: Value, tag: number, miss: () => Value): Value {
   const row = rowAddress(f, linear);
   return f.ifValue(
-    load('i32', row, tag).eq(linear.and(-PAGE_BYTES)),
+    load('i32', row, tag).eq(linear.and(-PAGE_SIZE)),
     () => linear.add(load('i32', row, ADDEND)),
     () => {
       const address = f.let(miss());

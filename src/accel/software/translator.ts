@@ -2,6 +2,7 @@
 // to. Units are compiled in small batches, at once or on other threads while the interpreter goes
 // on; a unit whose code changed meanwhile is not installed.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
@@ -19,7 +20,6 @@ import {
   type UnitRegion,
 } from './unit-region.ts';
 
-const PAGE_BYTES = 4096;
 /** Samples in a page before code of it is translated. */
 const HEAT_MIN = 4;
 /** A page whose units were taken back this often stays with the interpreter. */
@@ -27,6 +27,13 @@ const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
 const WAIT_INSTRUCTIONS = 40_000;
+
+/** Where code is: in the records of a slot, whose page begins at an EIP. */
+interface CodePlace {
+  readonly slot: number;
+  readonly pageEip: number;
+  readonly offset: number;
+}
 
 /** What a unit has of one page. */
 interface UnitPart {
@@ -65,7 +72,6 @@ export class Translator {
   readonly counters = {
     units: 0,
     spanning: 0,
-    instructions: 0,
     dropped: 0,
     evicted: 0,
     failed: 0,
@@ -141,32 +147,34 @@ export class Translator {
   sample(instructions: number): boolean {
     if (this.#queue.length > 0) this.#waited += instructions;
     if (this.#waited >= WAIT_INSTRUCTIONS) this.#compileSoon();
-    const { u32 } = this.#state;
-    const pageEip = u32[PAGE_EIP >> 2]!;
-    const offset = (this.#state.eip - pageEip) >>> 0;
-    const slot = this.#cache.slotOf(u32[PAGE_RECORDS >> 2]!);
-    if (slot < 0 || offset >= PAGE_BYTES) return false;
-    const page = this.#page(slot);
-    if (page.covered[offset] !== 0) return true;
+    const here = this.#whereabouts();
+    if (here === undefined) return false;
+    const page = this.#page(here.slot);
+    if (page.covered[here.offset] !== 0) return true;
     if (page.rewrites > REWRITES_MAX || ++page.samples < HEAT_MIN) return false;
-    if (this.#plan(slot, pageEip, offset, false) && this.#queue.length >= BATCH_MAX) {
-      this.#compileSoon();
-    }
+    this.#planSoon(here);
     return true;
   }
 
   /** Called by the run loop when code at EIP, which is no unit's entry, was gone to often. */
   want(): void {
-    const { u32 } = this.#state;
+    const here = this.#whereabouts();
+    if (here === undefined) return;
+    const page = this.#page(here.slot);
+    if (page.rewrites <= REWRITES_MAX && !page.roots.has(here.offset)) this.#planSoon(here);
+  }
+
+  /** The page of records that EIP lies in; undefined where code is run one by one. */
+  #whereabouts(): CodePlace | undefined {
+    const { u32, eip } = this.#state;
     const pageEip = u32[PAGE_EIP >> 2]!;
-    const offset = (this.#state.eip - pageEip) >>> 0;
+    const offset = (eip - pageEip) >>> 0;
     const slot = this.#cache.slotOf(u32[PAGE_RECORDS >> 2]!);
-    if (slot < 0 || offset >= PAGE_BYTES) return;
-    const page = this.#page(slot);
-    if (page.rewrites > REWRITES_MAX || page.roots.has(offset)) return;
-    if (this.#plan(slot, pageEip, offset, false) && this.#queue.length >= BATCH_MAX) {
-      this.#compileSoon();
-    }
+    return slot < 0 || offset >= PAGE_SIZE ? undefined : { slot, pageEip, offset };
+  }
+
+  #planSoon(place: CodePlace): void {
+    if (this.#plan(place, false) && this.#queue.length >= BATCH_MAX) this.#compileSoon();
   }
 
   /** Translates the code at EIP, in the page of `records`, at once, however cold: for tests. */
@@ -174,7 +182,7 @@ export class Translator {
     const slot = this.#cache.slotOf(records);
     if (slot < 0 || this.#page(slot).covered[offset] !== 0) return;
     const pageEip = (this.#state.eip - offset) >>> 0;
-    if (!this.#plan(slot, pageEip, offset, true)) return;
+    if (!this.#plan({ slot, pageEip, offset }, true)) return;
     const units = this.#takeQueue();
     this.#install(units, new WebAssembly.Module(this.#build(units)));
   }
@@ -202,18 +210,18 @@ export class Translator {
         rewrites: 0,
         units: new Set(),
         roots: new Set(),
-        covered: new Uint8Array(PAGE_BYTES),
+        covered: new Uint8Array(PAGE_SIZE),
       };
       this.#pages.set(slot, page);
     }
     return page;
   }
 
-  /** Finds a unit for the code at `sampled` and queues it. */
-  #plan(slot: number, pageEip: number, sampled: number, decodes: boolean): boolean {
+  /** Finds a unit for the code at a place and queues it. */
+  #plan({ slot, pageEip, offset }: CodePlace, decodes: boolean): boolean {
     const records = this.#cache.recordsOfSlot(slot);
-    const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), sampled);
-    this.#page(slot).roots.add(sampled);
+    const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), offset);
+    this.#page(slot).roots.add(offset);
     if (region.blocks.length === 0) return false;
     const parts = region.pages.map((page) => this.#partOf(region, page));
     const unit: Unit = { slot, region, parts, entries: [], isDropped: false };
@@ -228,10 +236,10 @@ export class Translator {
   }
 
   #partOf({ blocks }: UnitRegion, { page, records }: UnitPage): UnitPart {
-    const pageStart = page * PAGE_BYTES;
+    const pageStart = page * PAGE_SIZE;
     const ranges = blocks.map(({ start, instructions }): [number, number] => [
       Math.max(0, start - pageStart),
-      Math.min(PAGE_BYTES, instructions.at(-1)!.next - pageStart),
+      Math.min(PAGE_SIZE, instructions.at(-1)!.next - pageStart),
     ]);
     return {
       slot: this.#cache.slotOf(records),
@@ -293,7 +301,6 @@ export class Translator {
       unit.entries = this.#enter(unit.region, exports[`u${index}`]);
       this.counters.units++;
       if (unit.region.pages.length > 1) this.counters.spanning++;
-      this.counters.instructions += instructionCount(unit.region);
       this.#installed.add(unit);
       this.#installedInstructions += instructionCount(unit.region);
     }
@@ -317,7 +324,7 @@ export class Translator {
     for (const block of entries) {
       const { start } = blocks[block]!;
       const index = pages.findIndex(({ page }) => page === pageOf(start));
-      const record = pages[index]!.records + (start & (PAGE_BYTES - 1)) * RECORD_BYTES;
+      const record = pages[index]!.records + (start & (PAGE_SIZE - 1)) * RECORD_BYTES;
       const number = structure.enterNumbers.get(block)!;
       const handler = this.#u16[record >>> 1]!;
       if (start !== region.root && this.#entries.handlerOf(handler) !== handler) continue;
@@ -337,10 +344,10 @@ export class Translator {
 
   #invalidate(ramOffset: number, sizeBytes: number): void {
     for (let at = ramOffset; at < ramOffset + sizeBytes; ) {
-      const pageStart = at - (at % PAGE_BYTES);
+      const pageStart = at - (at % PAGE_SIZE);
       const from = at - pageStart;
-      const to = Math.min(PAGE_BYTES, ramOffset + sizeBytes - pageStart);
-      for (const slot of this.#cache.slotsOf(pageStart / PAGE_BYTES)) {
+      const to = Math.min(PAGE_SIZE, ramOffset + sizeBytes - pageStart);
+      for (const slot of this.#cache.slotsOf(pageStart / PAGE_SIZE)) {
         const page = this.#pages.get(slot);
         if (!page) continue;
         for (const unit of page.units) {
@@ -349,7 +356,7 @@ export class Translator {
           page.rewrites++;
         }
       }
-      at = pageStart + PAGE_BYTES;
+      at = pageStart + PAGE_SIZE;
     }
   }
 

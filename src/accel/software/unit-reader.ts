@@ -1,6 +1,7 @@
 // Reads decoded records of the pages around a hot one as instructions of a unit. Only pages that
 // code ran in lately, at the linear addresses that it ran at; only code that is decoded already.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { CPUState } from '../../cpu/state.ts';
 import { CS, MODE, SEG_BASE, SEGMENT, SEGMENT_BYTES } from '../../cpu/state-layout.ts';
 import type { CodeCache } from './code-cache.ts';
@@ -20,8 +21,7 @@ import {
 import type { UnitEntries } from './unit-entries.ts';
 import { type CodeReader, pageOf, type UnitInstruction } from './unit-region.ts';
 
-const PAGE_BYTES = 4096;
-const PAGE_MASK = PAGE_BYTES - 1;
+const PAGE_MASK = PAGE_SIZE - 1;
 
 /** What all readers of a machine share. */
 export interface ReaderParts {
@@ -75,7 +75,7 @@ export class UnitReader implements CodeReader {
 
   #find(page: number): number {
     const { state, cache, isUsable } = this.#parts;
-    const linear = (this.#linear + page * PAGE_BYTES) >>> 0;
+    const linear = (this.#linear + page * PAGE_SIZE) >>> 0;
     const row = CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES;
     if (state.get32(row) !== (linear | state.get32(MODE)) >>> 0) return 0;
     const records = state.get32(row + 4);

@@ -1,10 +1,10 @@
 // What the translator has made, for people: the counters behind `info jit`, and one unit as text.
 
+import { PAGE_SIZE } from '../../base/pages.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { Translator, Unit } from './translator.ts';
 import type { UnitBlock, UnitInstruction } from './unit-region.ts';
 
-const PAGE_BYTES = 4096;
 const REGISTERS = ['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi'];
 
 const hex = (value: number): string => (value >>> 0).toString(16);
@@ -42,8 +42,8 @@ export function formatUnitsAt(
   ramOffset: number,
   linear: number,
 ): string {
-  const ramPage = Math.floor(ramOffset / PAGE_BYTES);
-  const offset = ramOffset % PAGE_BYTES;
+  const ramPage = Math.floor(ramOffset / PAGE_SIZE);
+  const offset = ramOffset % PAGE_SIZE;
   const slots = new Set(cache.slotsOf(ramPage));
   const found = [...translator.units].filter(({ parts }) =>
     parts.some(
@@ -60,7 +60,7 @@ function rootPageOf({ region }: Unit, cache: CodeCache, ramPage: number, linear:
   const slots = new Set(cache.slotsOf(ramPage));
   const index = region.pages.findIndex(({ records }) => slots.has(cache.slotOf(records)));
   const page = region.pages[index]?.page ?? 0;
-  return linear - (linear % PAGE_BYTES) - page * PAGE_BYTES;
+  return linear - (linear % PAGE_SIZE) - page * PAGE_SIZE;
 }
 
 function formatUnit({ region }: Unit, rootPage: number): string {
