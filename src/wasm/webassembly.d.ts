@@ -10,6 +10,8 @@ declare namespace WebAssembly {
   class Table {
     constructor(descriptor: { element: 'anyfunc'; initial: number; maximum?: number });
     readonly length: number;
+    /** Adds places, which hold `value`. */
+    grow(delta: number, value?: unknown): number;
     get(index: number): unknown;
     set(index: number, value: unknown): void;
   }

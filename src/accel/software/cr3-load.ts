@@ -14,6 +14,8 @@ import {
 } from '../../memory/soft-tlb.ts';
 import { type FunctionBuilder, i32, load } from '../../wasm/index.ts';
 import {
+  CODE_KEY,
+  CODE_KEY_STEP,
   CODE_ROWS_FILLED,
   CODE_TAG_NONE,
   TLB_COUNTS,
@@ -94,4 +96,5 @@ function flushCodeRows(f: FunctionBuilder): void {
     });
   });
   storeState(f, CODE_ROWS_FILLED, i32(0));
+  storeState(f, CODE_KEY, loadState(CODE_KEY).add(CODE_KEY_STEP));
 }

@@ -124,20 +124,16 @@ export class EngineEmitter implements Emitter {
   /** Linear address of a pinned offset in the segment whose fields start at `field`, checked. */
   checkedLinear(field: Value, offset: Value, sizeBytes: number, isWrite: boolean): Value {
     const span = load('i32', field, SEGMENT + (isWrite ? SEG_WRITE_SPAN : SEG_READ_SPAN));
-    const slow = (): Value => {
-      const size = i32(sizeBytes);
-      const { checkAccess } = this.site.targets.slow;
-      this.site.noteFuel();
-      const linear = this.f.call(checkAccess, field.shrU(5), offset, size, i32(isWrite ? 1 : 0));
-      this.site.leaveOnFault();
-      return linear;
-    };
-    if (sizeBytes > SPAN_BYTES) return slow();
-    return this.f.ifValue(
-      offset.ltU(span),
-      () => offset.add(load('i32', field, SEGMENT + SEG_BASE)),
-      slow,
-    );
+    const linear = () => offset.add(load('i32', field, SEGMENT + SEG_BASE));
+    const { slow } = this.site;
+    if (!slow) {
+      if (sizeBytes > SPAN_BYTES) this.site.leave();
+      else this.f.if(offset.geU(span), () => this.site.leave());
+      return this.let(linear());
+    }
+    const checked = () => slow.checkedLinear(field, offset, sizeBytes, isWrite);
+    if (sizeBytes > SPAN_BYTES) return checked();
+    return this.f.ifValue(offset.ltU(span), linear, checked);
   }
 
   copyRun(destination: Value, source: Value, bytes: Value, size: number): Value {

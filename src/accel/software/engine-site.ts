@@ -5,11 +5,9 @@
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import type { FunctionBuilder, FunctionReference, Value } from '../../wasm/index.ts';
-import type { SlowPaths } from './slow-paths.ts';
 
 /** Functions outside the one under construction. */
 export interface CallTargets {
-  readonly slow: Readonly<Record<keyof SlowPaths, FunctionReference>>;
   /** The function for a shared piece. */
   shared(piece: SharedFunction): FunctionReference;
 }
@@ -28,6 +26,16 @@ export interface InstructionFields {
   immediate(): Value;
 }
 
+/** Accesses that cannot be made at once. Each leaves the handler if it faults. */
+export interface SlowAccesses {
+  load(linear: Value, size: number): Value;
+  /** As `load`; the write is checked as well. */
+  loadForStore(linear: Value, size: number): Value;
+  store(linear: Value, size: number, value: Value): void;
+  /** Linear address of an offset in the segment whose fields start at `field`, checked in full. */
+  checkedLinear(field: Value, offset: Value, size: number, isWrite: boolean): Value;
+}
+
 export interface EngineSite {
   readonly f: FunctionBuilder;
   readonly targets: CallTargets;
@@ -36,10 +44,12 @@ export interface EngineSite {
   /** General register by its offset in the state area, 1, 2 or 4 bytes, zero-extended. */
   loadRegister(offset: Value, size: number): Value;
   storeRegister(offset: Value, size: number, value: Value): void;
-  /** Before a call of TypeScript that may want to know how many instructions were executed. */
-  noteFuel(): void;
-  /** After a call of TypeScript: leaves if it faulted; notes if anything else wants attention. */
-  leaveOnFault(): void;
+  /** Address of the TLB row of a linear address, pinned. */
+  rowOf(linear: Value): Value;
+  /** What becomes of accesses that row or segment do not allow as they stand; a unit leaves. */
+  readonly slow: SlowAccesses | undefined;
+  /** Leaves the instruction to the interpreter, with nothing of it done yet; for units. */
+  leave(): void;
   /** EIP of this instruction, and of the one behind it. */
   currentEip(): Value;
   nextEip(): Value;

@@ -11,7 +11,7 @@ import { buildInterpreter, type HandlerLayout, layOutHandlers } from './interpre
 import { HEAT_BYTES } from './record.ts';
 import { SoftwareVCPU } from './software-vcpu.ts';
 import { systemMethodArguments } from './system-methods.ts';
-import { ENTRY_NUMBERS_BYTES } from './unit-entries.ts';
+import { ENTRY_TABLES_BYTES } from './unit-entries.ts';
 
 const WASM_PAGE_BYTES = 0x1_0000;
 
@@ -56,7 +56,7 @@ function prepare(): Engine {
 /** `--accel software,translator=off`: the interpreter alone. */
 export const interpreterAccelerator: Accelerator = {
   name: 'software,translator=off',
-  reservedBytes: roundUp(CODE_CACHE_BYTES + HEAT_BYTES + ENTRY_NUMBERS_BYTES),
+  reservedBytes: roundUp(CODE_CACHE_BYTES + HEAT_BYTES + ENTRY_TABLES_BYTES),
   createVCPU(wiring: CPUWiring, memory: MachineMemory): SoftwareVCPU {
     engine ??= prepare();
     const { decoder, layout, module } = engine;

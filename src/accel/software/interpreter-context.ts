@@ -38,20 +38,33 @@ import {
 import { isCodeAt } from './code-rows.ts';
 import { storeFilled, storeIntoCode, storeWideFilled } from './code-stores.ts';
 import {
+  CODE_KEY,
+  CODE_KEY_FLAT,
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
   CODE_ROWS,
   CODE_ROWS_FILLED,
   CODE_TAG_NONE,
+  ENTRIES_BASE,
   HEAT_BASE,
   HEAT_BYTES,
   HEAT_IS_HIGH,
+  JUMP_CACHE,
+  JUMP_CACHE_COUNT,
+  JUMP_ROW_SHIFT,
   RECORD_HANDLER,
   RECORD_SHIFT,
 } from './record.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { findRecords, loadAddress } from './tlb-fill.ts';
+import {
+  CELL_REACHED,
+  ENTER_BYTES,
+  ENTER_START,
+  ENTER_UNIT_SHIFT,
+  ORIGINALS,
+} from './unit-entries.ts';
 
 const I = 'i32' as const;
 /** Ways to code that is no unit's entry, as a power of two, before it counts as hot. */
@@ -131,9 +144,8 @@ function countHeat(
     f.store('i32_16', counter, count);
     f.if(count.shrU(HEAT_BITS), () => {
       f.store('i32_16', counter, i32(0));
-      // The numbers of entries lie behind the counters, and only entries have one.
-      const entry = load('i32_16u', record, RECORD_HANDLER).shl(1);
-      f.if(load('i32_16u', entry.add(base), HEAT_BYTES), () => dispatch(context, f, record, fuel));
+      const handler = f.let(load('i32_16u', record, RECORD_HANDLER));
+      f.if(originalOf(handler).ne(handler), () => dispatch(context, f, record, fuel));
       storeState(f, HEAT_IS_HIGH, i32(1));
       storeState(f, EIP, eipOf(record));
       storeState(f, FUEL, fuel.add(loadState(FUEL_HELD)));
@@ -142,9 +154,22 @@ function countHeat(
   });
 }
 
+/** The interpreter's handler behind what a record says. */
+function originalOf(handler: Value): Value {
+  return load('i32_16u', handler.shl(1).add(loadState(ENTRIES_BASE)), ORIGINALS);
+}
+
+/** Address of the row of the jump cache for an EIP. */
+function jumpRow(eip: Value): Value {
+  const index = eip.xor(eip.shrU(12)).and(JUMP_CACHE_COUNT - 1);
+  return index.shl(JUMP_ROW_SHIFT);
+}
+
 export class InterpreterContext {
   readonly module = new ModuleBuilder();
   readonly handlerType: FunctionType;
+  /** (ENTER of UnitEntries, EIP of the root page, instructions that may run) */
+  readonly #unitType: FunctionType;
   /** They come to TypeScript only for what cannot be done here: see FAST_WAYS. */
   slow: Readonly<Record<keyof SlowPaths, FunctionReference>>;
   /** Records where to go on and returns to the run loop; the fuel is used up. */
@@ -169,6 +194,7 @@ export class InterpreterContext {
     module.importMemory('env', 'memory', 1);
     module.importTable('env', 'table', 1);
     this.handlerType = module.type({ params: [I, I], results: [] });
+    this.#unitType = module.type({ params: [I, I, I], results: [] });
     const slowNames = Object.keys(SLOW_SIGNATURES) as (keyof SlowPaths)[];
     this.slow = Object.fromEntries(
       slowNames.map((name) => [name, module.importFunction('slow', name, SLOW_SIGNATURES[name])]),
@@ -177,13 +203,10 @@ export class InterpreterContext {
       const signature = { params: new Array<typeof I>(count).fill(I), results: [I] };
       this.#methods.set(name, module.importFunction('system', name, signature));
     }
-    // Units call these, not the imports: a WebAssembly function is cheap to import, one of
-    // TypeScript costs a wrapper in each unit.
     const imported = this.slow;
     for (const name of slowNames) {
       const { params } = SLOW_SIGNATURES[name];
       const forward = module.declare(`forward ${name}`, SLOW_SIGNATURES[name]);
-      module.exportFunction(`slow ${name}`, forward);
       this.slow = { ...this.slow, [name]: forward };
       const fast = FAST_WAYS[name];
       const addressOf = fast && this.shared(fast.addressOf);
@@ -235,22 +258,78 @@ export class InterpreterContext {
       f.returnCall(this.lookUp, eip, fuel);
     });
     module.define(this.lookUp, (f) => this.#lookUp(f));
-    module.exportFunction('jump', this.jump);
-    this.shared(isCodeAt); // For units alone.
-    // Units import this and no table: V8 (Node 20) copies an imported table into each instance.
-    const byHandler = { params: [I, I, I], results: [] };
-    const enter = module.function('dispatch', byHandler, (f) =>
-      f.returnCallIndirect(this.handlerType, f.param(0), f.param(1), f.param(2)),
-    );
-    module.exportFunction('dispatch', enter);
-    // (record, fuel): as `dispatch` below, from a unit to code that is none of its own.
-    const leave = module.function('leave', handler, (f) => {
-      const [record, fuel] = [f.param(0), f.param(1)];
-      countHeat(this, f, record, fuel);
-      dispatch(this, f, record, fuel);
-    });
-    module.exportFunction('leave', leave);
+    // What follows is for units. They import it and no table, which V8 (Node 20) would copy into
+    // each of their instances.
+    module.exportFunction('enterUnit', module.function('enterUnit', handler, this.#enterUnit));
+    module.exportFunction('go', module.function('go', handler, this.#go));
+    const four = { params: [I, I, I, I], results: [] };
+    module.exportFunction('interpret', module.function('interpret', four, this.#interpret));
+    const reach = { ...four, results: [I] };
+    module.exportFunction('reach', module.function('reach', reach, this.#reach));
   }
+
+  /** (record, fuel): the handler of all entries of units. */
+  readonly #enterUnit = (f: FunctionBuilder): void => {
+    const [record, fuel] = [f.param(0), f.param(1)];
+    const handler = load('i32_16u', record, RECORD_HANDLER);
+    const entry = f.let(handler.mul(ENTER_BYTES).add(loadState(ENTRIES_BASE)));
+    const enter = f.let(load('i32', entry));
+    const eip = f.let(eipOf(record));
+    const base = f.let(eip.sub(load('i32', entry, ENTER_START)));
+    const key = f.let(loadState(CODE_KEY));
+    f.if(key.and(CODE_KEY_FLAT), () => {
+      const row = f.let(jumpRow(eip));
+      f.store('i32', row, eip, JUMP_CACHE);
+      f.store('i32', row, key, JUMP_CACHE + 4);
+      f.store('i32', row, enter, JUMP_CACHE + 8);
+      f.store('i32', row, base, JUMP_CACHE + 12);
+    });
+    const place = enter.shrU(ENTER_UNIT_SHIFT);
+    f.returnCallIndirect(this.#unitType, place, enter, base, fuel.add(1));
+  };
+
+  /** (eip, fuel): from a unit to code that is none of its own; often another unit's. */
+  readonly #go = (f: FunctionBuilder): void => {
+    const [eip, fuel] = [f.param(0), f.param(1)];
+    const row = f.let(jumpRow(eip));
+    const isHit = load('i32', row, JUMP_CACHE).eq(eip);
+    const isValid = load('i32', row, JUMP_CACHE + 4).eq(loadState(CODE_KEY));
+    f.if(isHit.and(isValid), () => {
+      const enter = f.let(load('i32', row, JUMP_CACHE + 8));
+      const base = load('i32', row, JUMP_CACHE + 12);
+      const place = enter.shrU(ENTER_UNIT_SHIFT);
+      f.returnCallIndirect(this.#unitType, place, enter, base, fuel);
+    });
+    f.returnCall(this.jump, eip, fuel);
+  };
+
+  /**
+   * (EIP of the page's start, its first record, offset in the page, fuel): from a unit to the
+   * interpreter, which runs the instruction there itself, whatever unit begins there.
+   */
+  readonly #interpret = (f: FunctionBuilder): void => {
+    const [pageEip, records, inPage, fuel] = [f.param(0), f.param(1), f.param(2), f.param(3)];
+    storeState(f, PAGE_EIP, pageEip);
+    storeState(f, PAGE_RECORDS, records);
+    storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));
+    const record = f.let(inPage.shl(RECORD_SHIFT).add(records));
+    f.if(fuel.eqz(), () => f.returnCall(this.stop, record));
+    const handler = f.let(load('i32_16u', record, RECORD_HANDLER));
+    f.returnCallIndirect(this.handlerType, originalOf(handler), record, fuel.sub(1));
+  };
+
+  /**
+   * (address of a unit's cell, bit of a page, EIP of its start, its first record) → whether the
+   * page is still mapped there, which the cell then remembers.
+   */
+  readonly #reach = (f: FunctionBuilder): void => {
+    const cell = f.param(0);
+    f.if(f.call(this.shared(isCodeAt), f.param(2), f.param(3)), () => {
+      f.store('i32', cell, load('i32', cell, CELL_REACHED).or(f.param(1)), CELL_REACHED);
+      f.return(i32(1));
+    });
+    f.return(i32(0));
+  };
 
   /** @throws {RangeError} if no such method was given */
   method(name: string): FunctionReference {

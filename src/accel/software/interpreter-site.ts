@@ -3,10 +3,10 @@
 
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import type { CompiledRow } from '../../cpu/opcode-map.ts';
-import { EIP, FLAG_AUX, FLAG_RESULT, FUEL, NEXT_EIP } from '../../cpu/state-layout.ts';
+import { EIP, FLAG_AUX, FLAG_RESULT, FUEL, NEXT_EIP, SCRATCH } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Local, load, type Value } from '../../wasm/index.ts';
 import { loadCR3 } from './cr3-load.ts';
-import type { EngineSite, InstructionFields } from './engine-site.ts';
+import type { EngineSite, InstructionFields, SlowAccesses } from './engine-site.ts';
 import { dispatch, type InterpreterContext } from './interpreter-context.ts';
 import { rawLoad, rawStore } from './memory-access.ts';
 import {
@@ -19,7 +19,9 @@ import {
   RECORD_SCALE,
   RECORD_SEGMENT,
 } from './record.ts';
+import type { SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
+import { rowAddress } from './tlb-fill.ts';
 
 export class InterpreterSite implements EngineSite {
   readonly f: FunctionBuilder;
@@ -81,11 +83,54 @@ export class InterpreterSite implements EngineSite {
     else rawStore(this.f, address, size, value, place);
   }
 
-  noteFuel(): void {
+  rowOf(linear: Value): Value {
+    return rowAddress(this.f, linear);
+  }
+
+  readonly slow: SlowAccesses = {
+    load: (linear, size) =>
+      size <= 4
+        ? this.#callSlow('load', linear, i32(size))
+        : this.#callWide('loadWide', linear, size),
+    loadForStore: (linear, size) =>
+      size <= 4
+        ? this.#callSlow('loadForStore', linear, i32(size))
+        : this.#callWide('loadWideForStore', linear, size),
+    store: (linear, size, value) => {
+      if (size <= 4) {
+        this.#callSlow('store', linear, value, i32(size));
+        return;
+      }
+      rawStore(this.f, i32(0), size, value, SCRATCH);
+      this.#callSlow('storeWide', linear, i32(size));
+    },
+    checkedLinear: (field, offset, size, isWrite) =>
+      this.#callSlow('checkAccess', field.shrU(5), offset, i32(size), i32(isWrite ? 1 : 0)),
+  };
+
+  leave(): void {
+    throw new TypeError('Cannot leave an instruction to the interpreter in the interpreter');
+  }
+
+  /** Calls TypeScript, which may want to know how many instructions were executed. */
+  #callSlow(name: keyof SlowPaths, ...args: Value[]): Value {
+    this.#noteFuel();
+    const value = this.f.call(this.targets.slow[name], ...args);
+    this.#leaveOnFault();
+    return value;
+  }
+
+  #callWide(name: 'loadWide' | 'loadWideForStore', linear: Value, size: number): Value {
+    this.#callSlow(name, linear, i32(size));
+    return rawLoad(i32(0), size, SCRATCH);
+  }
+
+  #noteFuel(): void {
     storeState(this.f, FUEL, this.#fuel);
   }
 
-  leaveOnFault(): void {
+  /** After a call of TypeScript: leaves if it faulted. */
+  #leaveOnFault(): void {
     const { f } = this;
     f.set(this.#fuel, f.call(this.targets.afterSlow, this.#record, this.#fuel));
     f.if(this.#fuel.ltS(0), () => f.return());
@@ -140,12 +185,12 @@ export class InterpreterSite implements EngineSite {
   systemValue(method: string, args: readonly Value[]): Value {
     this.#noteEip();
     const result = this.f.call(this.targets.method(method), ...args);
-    this.leaveOnFault();
+    this.#leaveOnFault();
     return result;
   }
 
   #noteEip(): void {
-    this.noteFuel();
+    this.#noteFuel();
     storeState(this.f, EIP, this.currentEip());
     storeState(this.f, NEXT_EIP, this.nextEip());
   }

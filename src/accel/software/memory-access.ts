@@ -1,20 +1,24 @@
-// Emits guest memory accesses: a look at the SoftTLB row, the access itself, and the way into
-// TypeScript when the row does not allow it. Row layout: memory/soft-tlb.ts.
+// Emits guest memory accesses: a look at the SoftTLB row, the access itself, and what happens when
+// the row does not allow it: a unit leaves, the interpreter goes into TypeScript. Row layout:
+// memory/soft-tlb.ts.
 
-import { SCRATCH } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, load, type Value } from '../../wasm/index.ts';
 import { storeAddress, storeIntoCode } from './code-stores.ts';
 import type { EngineSite } from './engine-site.ts';
-import { rowAddress } from './tlb-fill.ts';
 
 const PAGE_SHIFT = 12;
 const READ_TAG = 0;
 const WRITE_TAG = 4;
 const ADDEND = 8;
 
-/** Whether the row's tag allows all of the access: one page, no flag bit. */
-function hits(row: Value, tag: number, linear: Value, size: number): Value {
-  return load('i32', row, tag).eq(linear.add(size - 1).and(-1 << PAGE_SHIFT));
+/** The tag with which a row allows all of the access: one page, no flag bit. */
+function wantedTag(linear: Value, size: number): Value {
+  return linear.add(size - 1).and(-1 << PAGE_SHIFT);
+}
+
+/** Byte of the buffer by a row that hits. */
+function addressBy(row: Value, linear: Value): Value {
+  return linear.add(load('i32', row, ADDEND));
 }
 
 export function rawLoad(address: Value, size: number, offset = 0): Value {
@@ -51,41 +55,43 @@ export function rawStore(
 
 /** A load from a pinned linear address; the value is pinned. */
 export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
-  const { f, targets } = site;
-  const row = rowAddress(site.f, linear);
+  const { f } = site;
+  const row = site.rowOf(linear);
+  const [tag, wanted] = [load('i32', row, READ_TAG), wantedTag(linear, size)];
+  const { slow } = site;
+  if (!slow) {
+    f.if(tag.ne(wanted), () => site.leave());
+    return f.let(rawLoad(addressBy(row, linear), size));
+  }
   return f.ifValue(
-    hits(row, READ_TAG, linear, size),
-    () => rawLoad(linear.add(load('i32', row, ADDEND)), size),
-    () => {
-      if (size <= 4) {
-        site.noteFuel();
-        const value = f.call(targets.slow.load, linear, i32(size));
-        site.leaveOnFault();
-        return value;
-      }
-      site.noteFuel();
-      f.call(targets.slow.loadWide, linear, i32(size));
-      site.leaveOnFault();
-      return rawLoad(i32(0), size, SCRATCH);
-    },
+    tag.eq(wanted),
+    () => rawLoad(addressBy(row, linear), size),
+    () => slow.load(linear, size),
   );
 }
 
 /** A store to a pinned linear address. */
 export function emitStore(site: EngineSite, linear: Value, size: number, value: Value): void {
   const { f } = site;
-  const row = rowAddress(site.f, linear);
+  const row = site.rowOf(linear);
   const pinned = f.let(value);
+  const [tag, wanted] = [load('i32', row, WRITE_TAG), wantedTag(linear, size)];
+  const { slow } = site;
+  if (!slow) {
+    f.if(tag.ne(wanted), () => site.leave());
+    rawStore(f, addressBy(row, linear), size, pinned);
+    return;
+  }
   f.if(
-    hits(row, WRITE_TAG, linear, size),
-    () => rawStore(f, linear.add(load('i32', row, ADDEND)), size, pinned),
+    tag.eq(wanted),
+    () => rawStore(f, addressBy(row, linear), size, pinned),
     () => {
       // The record is not needed any more, so this may drop it.
       const address = f.call(site.targets.shared(storeIntoCode), linear, i32(size));
       f.if(
         address,
         () => rawStore(f, address, size, pinned),
-        () => emitSlowStore(site, linear, size, pinned),
+        () => slow.store(linear, size, pinned),
       );
     },
   );
@@ -100,29 +106,28 @@ export function emitModify(
   linear: Value,
   size: number,
 ): { old: Value; store: (value: Value) => void } {
-  const { f, targets } = site;
-  const row = rowAddress(site.f, linear);
+  const { f } = site;
+  const row = site.rowOf(linear);
+  const [tag, wanted] = [load('i32', row, WRITE_TAG), wantedTag(linear, size)];
+  const { slow } = site;
+  if (!slow) {
+    f.if(tag.ne(wanted), () => site.leave());
+    const at = f.let(addressBy(row, linear));
+    return {
+      old: f.let(rawLoad(at, size)),
+      store: (value) => rawStore(f, at, size, value),
+    };
+  }
   // Zero, which no guest byte has, means the slow path.
   const address = f.ifValue(
-    hits(row, WRITE_TAG, linear, size),
-    () => linear.add(load('i32', row, ADDEND)),
-    () => emitStoreAddress(site, linear, size),
+    tag.eq(wanted),
+    () => addressBy(row, linear),
+    () => f.call(site.targets.shared(storeAddress), linear, i32(size)),
   );
   const old = f.ifValue(
     address,
     () => rawLoad(address, size),
-    () => {
-      if (size <= 4) {
-        site.noteFuel();
-        const value = f.call(targets.slow.loadForStore, linear, i32(size));
-        site.leaveOnFault();
-        return value;
-      }
-      site.noteFuel();
-      f.call(targets.slow.loadWideForStore, linear, i32(size));
-      site.leaveOnFault();
-      return rawLoad(i32(0), size, SCRATCH);
-    },
+    () => slow.loadForStore(linear, size),
   );
   return {
     old,
@@ -131,25 +136,8 @@ export function emitModify(
       f.if(
         address,
         () => rawStore(f, address, size, pinned),
-        () => emitSlowStore(site, linear, size, pinned),
+        () => slow.store(linear, size, pinned),
       );
     },
   };
-}
-
-function emitStoreAddress({ f, targets }: EngineSite, linear: Value, size: number): Value {
-  return f.call(targets.shared(storeAddress), linear, i32(size));
-}
-
-function emitSlowStore(site: EngineSite, linear: Value, size: number, pinned: Value): void {
-  const { f, targets } = site;
-  if (size <= 4) {
-    site.noteFuel();
-    f.call(targets.slow.store, linear, pinned, i32(size));
-  } else {
-    rawStore(f, i32(0), size, pinned, SCRATCH);
-    site.noteFuel();
-    f.call(targets.slow.storeWide, linear, i32(size));
-  }
-  site.leaveOnFault();
 }

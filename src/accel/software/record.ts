@@ -114,3 +114,24 @@ export const HEAT_IS_HIGH = DIRTY_BASE + 44;
 export const PLAIN_RAM = DIRTY_BASE + 48;
 export const PLAIN_RAM_BYTES = 12;
 export const PLAIN_RAM_MAX = 15;
+
+/** Where the tables of UnitEntries lie: u32. */
+export const ENTRIES_BASE = PLAIN_RAM + PLAIN_RAM_MAX * PLAIN_RAM_BYTES + 4;
+/**
+ * What a look-up of code stands for while this word stays the same: MODE, whether CS is flat, and a
+ * count of the times when code was forgotten: u32.
+ */
+export const CODE_KEY = ENTRIES_BASE + 4;
+/** CS has base 0 and spans 4 GiB: EIP is the linear address. */
+export const CODE_KEY_FLAT = 0x10;
+export const CODE_KEY_MODE = 0xf;
+/** Added when code is forgotten. */
+export const CODE_KEY_STEP = 0x20;
+
+/**
+ * Jump cache: where units are entered, by EIP. A row: u32 EIP, u32 CODE_KEY, then what the unit is
+ * called with: u32 number of the entry and its unit, u32 EIP of the root page (UnitEntries).
+ */
+export const JUMP_CACHE = 0x8000;
+export const JUMP_CACHE_COUNT = 2048;
+export const JUMP_ROW_SHIFT = 4;

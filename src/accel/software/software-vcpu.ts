@@ -36,6 +36,10 @@ import { CODE_CACHE_BYTES, CodeCache } from './code-cache.ts';
 import type { HandlerLayout } from './interpreter-module.ts';
 import { writePlainRAM } from './plain-ram.ts';
 import {
+  CODE_KEY,
+  CODE_KEY_FLAT,
+  CODE_KEY_MODE,
+  CODE_KEY_STEP,
   CODE_MASK_BASE,
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
@@ -44,11 +48,14 @@ import {
   CODE_SLOTS_BASE,
   CODE_TAG_NONE,
   DIRTY_BASE,
+  ENTRIES_BASE,
   FAR_AWAY,
   HEAT_BASE,
   HEAT_BYTES,
   HEAT_IS_HIGH,
   ISOLATED_RECORDS,
+  JUMP_CACHE,
+  JUMP_CACHE_COUNT,
   RAM_BASE,
   RECORD_LENGTH,
   RECORD_SHIFT,
@@ -62,7 +69,7 @@ import {
 import type { SlowPaths } from './slow-paths.ts';
 import { systemMethods } from './system-methods.ts';
 import { Translator } from './translator.ts';
-import { UNIT_ENTRIES_MAX, UnitEntries } from './unit-entries.ts';
+import { UnitEntries } from './unit-entries.ts';
 
 const INSTRUCTION_BYTES_MAX = 15;
 const VECTOR_GP = 13;
@@ -73,6 +80,9 @@ const BUDGET_MAX = 0x4000_0000;
 const SAMPLE_SLICE = 10_007;
 /** Between two where all that was seen lately is translated. */
 const SAMPLE_SLICE_MAX = 160_112;
+
+/** A run of a slice adds far less than what is left of 32 bits. */
+const CODE_KEY_MAX = 0xf000_0000;
 
 const BUDGET: RunExit = { kind: 'budget' };
 const HALT: RunExit = { kind: 'halted' };
@@ -137,10 +147,8 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
         this.flushCode();
       },
     });
-    const table = new WebAssembly.Table({
-      element: 'anyfunc',
-      initial: options.interpreter.handlerCount + UNIT_ENTRIES_MAX,
-    });
+    const { handlerCount } = options.interpreter;
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: handlerCount });
     const env = { memory: memory.wasmMemory, table };
     const slow = this.#slowPaths();
     const engine = options.instantiate({ env, slow, system: systemMethods(this.processor) });
@@ -154,10 +162,12 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       entries: new UnitEntries({
         table,
         buffer: memory.buffer,
-        firstIndex: options.interpreter.handlerCount,
-        numbersOffset: this.#heatOffset + HEAT_BYTES,
+        handlerCount,
+        offset: this.#heatOffset + HEAT_BYTES,
+        enterUnit: engine.enterUnit,
       }),
-      imports: { env, engine },
+      imports: { env: { memory: memory.wasmMemory }, engine },
+      onEntriesChange: () => this.#nextCodeKey(),
     });
     this.state.u32.fill(CODE_TAG_NONE, CODE_ROWS >> 2, CODE_ROWS_FILLED >> 2);
     this.reset();
@@ -180,6 +190,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     state.set32(CODE_MASK_BASE, codePages.offset);
     state.set32(CODE_SLOTS_BASE, codePages.notes.byteOffset);
     state.set32(RAM_BASE, this.#ramBase);
+    state.set32(ENTRIES_BASE, this.#heatOffset + HEAT_BYTES);
     state.set32(TLB_TABLES, tlb.offset);
     state.set32(TLB_LOG, tlb.logOffset);
     state.set32(TLB_COUNTS, tlb.countsOffset);
@@ -252,7 +263,29 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const first = (CODE_ROWS_FILLED + 16) >> 2;
     for (let index = first; index < first + count; index++) u32[u32[index]! >> 2] = CODE_TAG_NONE;
     u32[CODE_ROWS_FILLED >> 2] = 0;
+    this.#nextCodeKey();
     if (this.#isRunning) this.state.requestEvent();
+  }
+
+  /** Begins a new time of code look-ups: those of before count no more. */
+  #nextCodeKey(): void {
+    const { u32 } = this.state;
+    u32[CODE_KEY >> 2] = u32[CODE_KEY >> 2]! + CODE_KEY_STEP;
+    if (u32[CODE_KEY >> 2]! < CODE_KEY_MAX) return;
+    // Before keys repeat, everything that was noted under one goes.
+    u32[CODE_KEY >> 2] = 0;
+    u32.fill(0, JUMP_CACHE >> 2, (JUMP_CACHE >> 2) + JUMP_CACHE_COUNT * 4);
+    this.translator.forgetReached();
+  }
+
+  /** Brings the code key up to date with mode and CS, which nothing changes while code runs. */
+  #setCodeKey(): void {
+    const { u32 } = this.state;
+    const isFlat = u32[CS_BASE] === 0 && u32[CS_LIMIT] === 0xffff_ffff;
+    // Where the base may be any, look-ups of before mean nothing.
+    if (!isFlat) this.#nextCodeKey();
+    const time = u32[CODE_KEY >> 2]! & ~(CODE_KEY_FLAT | CODE_KEY_MODE);
+    u32[CODE_KEY >> 2] = time | (isFlat ? CODE_KEY_FLAT : 0) | u32[MODE >> 2]!;
   }
 
   flushCodePage(_linear: number): void {
@@ -289,6 +322,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       state.i32[FUEL_HELD >> 2] = 0;
       if (this.isTranslatingEagerly) this.#translateHere();
       this.#slice = slice;
+      this.#setCodeKey();
       this.#run(slice);
       this.#slice = 0;
       const used = slice - state.i32[FUEL >> 2]!;

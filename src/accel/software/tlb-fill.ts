@@ -312,10 +312,17 @@ const fillRow: SharedFunction = {
   },
 };
 
-/** Address of the TLB row of `linear` for the current privilege, pinned. */
-export function rowAddress(f: FunctionBuilder, linear: Value): Value {
+/**
+ * Address of the TLB row of `linear`, pinned.
+ * @param table address of the rows for the current privilege
+ */
+export function rowAddress(
+  f: FunctionBuilder,
+  linear: Value,
+  table: Value = loadState(TLB_BASE),
+): Value {
   const inTable = linear.shrU(PAGE_SHIFT - ROW_SHIFT).and((TLB_ROW_COUNT - 1) << ROW_SHIFT);
-  return f.let(inTable.add(loadState(TLB_BASE)));
+  return f.let(inTable.add(table));
 }
 
 function noteLargePage(f: FunctionBuilder, linear: Value): void {

@@ -48,6 +48,8 @@ export interface Unit {
   readonly slot: number;
   readonly region: UnitRegion;
   readonly parts: readonly UnitPart[];
+  /** In the function table. */
+  readonly place: number;
   /** Its entries' records and table indexes; none before it is installed. */
   entries: readonly (readonly [record: number, entry: number])[];
   isDropped: boolean;
@@ -95,6 +97,7 @@ export class Translator {
   readonly #cache: CodeCache;
   readonly #entries: UnitEntries;
   readonly #imports: object;
+  readonly #onEntriesChange: () => void;
   readonly #u16: Uint16Array;
   readonly #reading: ReaderParts;
   readonly #pages = new Map<number, PageHeat>();
@@ -114,11 +117,14 @@ export class Translator {
     readonly entries: UnitEntries;
     /** What units import: env and engine. */
     readonly imports: object;
+    /** Called when a unit is entered where none was, or another. */
+    onEntriesChange(): void;
   }) {
     this.#state = options.state;
     this.#cache = options.cache;
     this.#entries = options.entries;
     this.#imports = options.imports;
+    this.#onEntriesChange = () => options.onEntriesChange();
     this.#u16 = new Uint16Array(options.buffer);
     const { state, cache, interpreter, entries } = options;
     this.#reading = {
@@ -197,6 +203,11 @@ export class Translator {
     return this.#installedInstructions;
   }
 
+  /** Forgets which pages units reached; they ask again. */
+  forgetReached(): void {
+    this.#entries.forgetReached();
+  }
+
   /** Takes every unit back. */
   clear(): void {
     for (const slot of [...this.#pages.keys()]) this.#forget(slot);
@@ -223,8 +234,10 @@ export class Translator {
     const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), offset);
     this.#page(slot).roots.add(offset);
     if (region.blocks.length === 0) return false;
+    this.#makeRoom(region);
     const parts = region.pages.map((page) => this.#partOf(region, page));
-    const unit: Unit = { slot, region, parts, entries: [], isDropped: false };
+    const place = this.#entries.takePlace();
+    const unit: Unit = { slot, region, parts, place, entries: [], isDropped: false };
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
@@ -256,8 +269,7 @@ export class Translator {
 
   #build(units: readonly Unit[]): Uint8Array {
     return buildUnits(
-      units.map(({ region }) => region),
-      this.#entries.numbersOffset,
+      units.map(({ region, place }) => ({ region, cell: this.#entries.cellOf(place) })),
     );
   }
 
@@ -298,27 +310,29 @@ export class Translator {
     for (const [index, unit] of units.entries()) {
       if (unit.isDropped) continue;
       this.#makeRoom(unit.region);
-      unit.entries = this.#enter(unit.region, exports[`u${index}`]);
+      this.#entries.setUnit(unit.place, exports[`u${index}`]);
+      unit.entries = this.#enter(unit);
       this.counters.units++;
       if (unit.region.pages.length > 1) this.counters.spanning++;
       this.#installed.add(unit);
       this.#installedInstructions += instructionCount(unit.region);
     }
+    this.#onEntriesChange();
   }
 
   /** Takes the oldest units back while there is no room for another. */
   #makeRoom(region: UnitRegion): void {
     const instructionsMax = this.instructionsMax - instructionCount(region);
     for (const oldest of this.#installed) {
-      const hasEntries = this.#entries.freeCount >= region.entries.length;
-      if (hasEntries && this.#installedInstructions <= instructionsMax) return;
+      const hasRoom = this.#entries.hasRoom(region.entries.length);
+      if (hasRoom && this.#installedInstructions <= instructionsMax) return;
       this.#drop(oldest);
       this.counters.evicted++;
     }
   }
 
   /** Puts entries into records; the code of units that began there before stays with them. */
-  #enter(region: UnitRegion, unit: unknown): [number, number][] {
+  #enter({ region, place }: Unit): [number, number][] {
     const { blocks, entries, pages, structure } = region;
     const added: [number, number][] = [];
     for (const block of entries) {
@@ -328,7 +342,7 @@ export class Translator {
       const number = structure.enterNumbers.get(block)!;
       const handler = this.#u16[record >>> 1]!;
       if (start !== region.root && this.#entries.handlerOf(handler) !== handler) continue;
-      added.push([record, this.#entries.add(record, { page: index, number }, unit)]);
+      added.push([record, this.#entries.add(record, { place, number, page: index, start })]);
     }
     return added;
   }
@@ -376,7 +390,10 @@ export class Translator {
   }
 
   #drop(unit: Unit): void {
+    if (unit.isDropped) return;
     for (const [record, entry] of unit.entries) this.#entries.remove(record, entry);
+    this.#entries.givePlace(unit.place);
+    this.#onEntriesChange();
     for (const { slot, ranges } of unit.parts) {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);

@@ -1,57 +1,139 @@
-// Where units are entered: each entry has a function table index of its own, which stands in its
-// record in place of the interpreter's handler. A unit is one function for all its entries; which
-// of them it was called for, it reads from a table beside the records.
+// Where units are entered. A unit is one function, with a place in the function table; each of its
+// entries has a table index too, which stands in its record in place of the interpreter's handler.
+// All these indexes lead to one handler (`enterUnit`), which finds here what to call.
+//
+// The tables, by function table index of what stands in a record:
+//   u32 ENTER    number of the entry, index of its page among the unit's, and place of the unit
+//   i32 START    offset of the entry from the unit's root page
+//   u16 ORIGINAL the interpreter's handler for the record
+// and by place of a unit, less that of the first:
+//   u32 CODE_KEY and u32 EIP of the root page as of which pages were reached, u32 their bits, u32 –
 
 import { RECORD_HANDLER } from './record.ts';
 
-/** Entries of all units together. */
+/** Entries of all units together, and units. */
 export const UNIT_ENTRIES_MAX = 40_000;
+export const UNITS_MAX = 16_000;
 const HANDLERS_MAX = 0x1_0000;
-/** An entry's number, and above it the index of its page among those of its unit. */
-export const ENTRY_PAGE_SHIFT = 13;
-/** Size of the table from a function table index to a entry number: u16 each. */
-export const ENTRY_NUMBERS_BYTES = 2 * HANDLERS_MAX;
 
-export class UnitEntries {
-  /** Byte address of the table of entry numbers. */
-  readonly numbersOffset: number;
-  readonly #table: WebAssembly.Table;
-  readonly #u16: Uint16Array;
-  /** Entries that were given back; those from `#fresh` to `#end` were never taken. */
+/** ENTER: below this shift the entry's number, then the page's index, then the unit's place. */
+export const ENTER_PAGE_SHIFT = 12;
+export const ENTER_PAGE_BITS = 4;
+export const ENTER_UNIT_SHIFT = 16;
+
+/** Where the tables lie from ENTRIES_BASE on, and their size. */
+export const ENTER_BYTES = 8;
+export const ENTER_START = 4;
+export const ORIGINALS = HANDLERS_MAX * ENTER_BYTES;
+const CELLS = ORIGINALS + HANDLERS_MAX * 2;
+const CELL_BYTES = 16;
+export const CELL_KEY = 0;
+export const CELL_BASE = 4;
+export const CELL_REACHED = 8;
+export const ENTRY_TABLES_BYTES = CELLS + UNITS_MAX * CELL_BYTES;
+
+/** Hands out numbers; the last one given back is the next. */
+class Places {
   readonly #free: number[] = [];
   #fresh: number;
   readonly #end: number;
-  /** The handler that each entry stands for, by table index. */
-  readonly #originals = new Map<number, number>();
 
-  constructor(options: {
-    readonly table: WebAssembly.Table;
-    readonly buffer: ArrayBufferLike;
-    /** First table index that is no handler of the interpreter. */
-    readonly firstIndex: number;
-    readonly numbersOffset: number;
-  }) {
-    this.numbersOffset = options.numbersOffset;
-    this.#table = options.table;
-    this.#u16 = new Uint16Array(options.buffer);
-    this.#fresh = options.firstIndex;
-    this.#end = options.table.length;
+  constructor(first: number, count: number) {
+    this.#fresh = first;
+    this.#end = first + count;
   }
 
   get freeCount(): number {
     return this.#free.length + this.#end - this.#fresh;
   }
 
+  take(): number {
+    return this.#free.pop() ?? this.#fresh++;
+  }
+
+  give(place: number): void {
+    this.#free.push(place);
+  }
+}
+
+export class UnitEntries {
+  readonly #offset: number;
+  readonly #table: WebAssembly.Table;
+  readonly #u16: Uint16Array;
+  readonly #u32: Uint32Array;
+  readonly #entries: Places;
+  readonly #units: Places;
+  readonly #firstUnit: number;
+
+  constructor(options: {
+    readonly table: WebAssembly.Table;
+    readonly buffer: ArrayBufferLike;
+    /** Size of the function table without units: the handlers of the interpreter. */
+    readonly handlerCount: number;
+    /** Byte address of the tables. */
+    readonly offset: number;
+    /** The handler of all entries. */
+    readonly enterUnit: unknown;
+  }) {
+    const { handlerCount } = options;
+    this.#offset = options.offset;
+    this.#table = options.table;
+    this.#u16 = new Uint16Array(options.buffer);
+    this.#u32 = new Uint32Array(options.buffer);
+    this.#table.grow(UNIT_ENTRIES_MAX, options.enterUnit);
+    this.#table.grow(UNITS_MAX);
+    this.#firstUnit = handlerCount + UNIT_ENTRIES_MAX;
+    this.#entries = new Places(handlerCount, UNIT_ENTRIES_MAX);
+    this.#units = new Places(this.#firstUnit, UNITS_MAX);
+    for (let handler = 0; handler < handlerCount; handler++) {
+      this.#u16[this.#originalAt(handler)] = handler;
+    }
+  }
+
+  /** Whether there is room for a unit with so many entries. */
+  hasRoom(entryCount: number): boolean {
+    return this.#units.freeCount > 0 && this.#entries.freeCount >= entryCount;
+  }
+
+  /** A place for a unit that is going to be compiled. */
+  takePlace(): number {
+    return this.#units.take();
+  }
+
+  /** Lets a place be called. */
+  setUnit(place: number, unit: unknown): void {
+    this.#u32.fill(0, this.cellOf(place) >>> 2, (this.cellOf(place) + CELL_BYTES) >>> 2);
+    this.#table.set(place, unit);
+  }
+
+  givePlace(place: number): void {
+    this.#table.set(place, null);
+    this.#units.give(place);
+  }
+
+  /** Forgets which pages units reached. */
+  forgetReached(): void {
+    const first = (this.#offset + CELLS) >>> 2;
+    this.#u32.fill(0, first, first + (UNITS_MAX * CELL_BYTES) / 4);
+  }
+
+  /** Byte address of what a unit keeps between its runs. */
+  cellOf(place: number): number {
+    return this.#offset + CELLS + (place - this.#firstUnit) * CELL_BYTES;
+  }
+
   /**
-   * Lets `unit` be called in place of the handler of the record at `record`.
-   * @param at number of the entry, and index of the page among the unit's that it lies on
+   * Lets a unit be called in place of the handler of the record at `record`.
+   * @param at place of the unit, number of the entry, index of the page among the unit's that it
+   *   lies on, offset of the entry from the root page
    */
-  add(record: number, at: { number: number; page: number }, unit: unknown): number {
-    const entry = this.#free.pop() ?? this.#fresh++;
+  add(record: number, at: { place: number; number: number; page: number; start: number }): number {
+    const entry = this.#entries.take();
     const place = (record + RECORD_HANDLER) >>> 1;
-    this.#originals.set(entry, this.handlerOf(this.#u16[place]!));
-    this.#table.set(entry, unit);
-    this.#u16[(this.numbersOffset >>> 1) + entry] = at.number | (at.page << ENTRY_PAGE_SHIFT);
+    this.#u16[this.#originalAt(entry)] = this.handlerOf(this.#u16[place]!);
+    const word = (this.#offset + entry * ENTER_BYTES) >>> 2;
+    this.#u32[word] = at.number | (at.page << ENTER_PAGE_SHIFT) | (at.place << ENTER_UNIT_SHIFT);
+    this.#u32[word + 1] = at.start;
     this.#u16[place] = entry;
     return entry;
   }
@@ -59,14 +141,16 @@ export class UnitEntries {
   /** Gives the record its handler back, if it has the entry still. */
   remove(record: number, entry: number): void {
     const at = (record + RECORD_HANDLER) >>> 1;
-    if (this.#u16[at] === entry) this.#u16[at] = this.#originals.get(entry)!;
-    this.#originals.delete(entry);
-    this.#table.set(entry, null);
-    this.#free.push(entry);
+    if (this.#u16[at] === entry) this.#u16[at] = this.handlerOf(entry);
+    this.#entries.give(entry);
   }
 
   /** The interpreter's handler behind what a record says. */
   handlerOf(index: number): number {
-    return this.#originals.get(index) ?? index;
+    return this.#u16[this.#originalAt(index)]!;
+  }
+
+  #originalAt(index: number): number {
+    return (this.#offset + ORIGINALS) / 2 + index;
   }
 }

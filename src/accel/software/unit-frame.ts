@@ -1,16 +1,7 @@
 // The body of a unit around its instructions: registers and flags in locals, the ways between
 // blocks, and the exits, where what changed is written back.
 
-import {
-  EIP,
-  EIP_BIAS,
-  FUEL,
-  FUEL_HELD,
-  GPR,
-  GPR_BYTES,
-  PAGE_EIP,
-  PAGE_RECORDS,
-} from '../../cpu/state-layout.ts';
+import { GPR, GPR_BYTES, TLB_BASE } from '../../cpu/state-layout.ts';
 import {
   type FunctionBuilder,
   type FunctionReference,
@@ -20,11 +11,17 @@ import {
   load,
   type Value,
 } from '../../wasm/index.ts';
-import { isCodeAt } from './code-rows.ts';
 import type { CallTargets } from './engine-site.ts';
-import { RECORD_BYTES, RECORD_HANDLER, RECORD_SHIFT } from './record.ts';
-import { loadState, storeState } from './state-access.ts';
-import { ENTRY_PAGE_SHIFT } from './unit-entries.ts';
+import { CODE_KEY } from './record.ts';
+import { loadState } from './state-access.ts';
+import { rowAddress } from './tlb-fill.ts';
+import {
+  CELL_BASE,
+  CELL_KEY,
+  CELL_REACHED,
+  ENTER_PAGE_BITS,
+  ENTER_PAGE_SHIFT,
+} from './unit-entries.ts';
 import type { FlagForm, UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
 import { pageOf, type UnitBlock, type UnitInstruction, type UnitRegion } from './unit-region.ts';
@@ -33,16 +30,22 @@ const REGISTER_COUNT = 8;
 const PAGE_BITS = 12;
 const PAGE_BYTES = 1 << PAGE_BITS;
 
-/** Functions and types that exits need. */
+/**
+ * Where an exit to the interpreter leads, in one word: below the instructions of the block whose
+ * fuel was not used, then the offset in the page, then the page's index among the unit's. Negative
+ * for an exit to an EIP.
+ */
+const EXIT_OFFSET_SHIFT = 8;
+const EXIT_PAGE_SHIFT = EXIT_OFFSET_SHIFT + PAGE_BITS;
+const EXIT_JUMPS = -1;
+/** Most instructions of one block. */
+export const BLOCK_INSTRUCTIONS_MAX = (1 << EXIT_OFFSET_SHIFT) - 1;
+
+/** Functions that exits need: InterpreterContext has them. */
 export interface UnitTargets extends CallTargets {
-  /** (eip, fuel): the interpreter's jump. */
-  readonly jump: FunctionReference;
-  /** Byte address of the numbers of entries, u16 by function table index. */
-  readonly entryNumbers: number;
-  /** (record, fuel): goes on at a record that is none of the unit's. */
-  readonly leave: FunctionReference;
-  /** (handler, record, fuel): calls a handler. */
-  readonly dispatch: FunctionReference;
+  readonly go: FunctionReference;
+  readonly interpret: FunctionReference;
+  readonly reach: FunctionReference;
 }
 
 export class UnitFrame {
@@ -51,8 +54,6 @@ export class UnitFrame {
   readonly flags: UnitFlagStore;
   /** Instructions that may still run; those of the current block are already taken off. */
   readonly fuel: Local;
-  /** 1 once something wants attention: the instruction under way is the last. */
-  readonly pending: Local;
   /** EIP of the start of the root page. */
   readonly base: Local;
   /** Where `finish` inside an instruction leads. */
@@ -68,17 +69,21 @@ export class UnitFrame {
   /** By block: the form of the flags that it wants. */
   readonly #flagForms: readonly FlagForm[];
   readonly #exitAt: Local;
-  readonly #exitHandler: Local;
+  readonly #exitEip: Local;
   /** Bit i: page i of the unit's is known to be where it was translated. */
   readonly #reached: Local;
+  /** Byte address of the unit's cell (UnitEntries). */
+  readonly #cell: number;
+  /** Address of the TLB's rows; that of the privilege, which no instruction of a unit changes. */
+  #tlb: Local | undefined;
   #flow: UnitFlow | undefined;
   /** The block being emitted. */
   #block: UnitBlock;
   #exitLabel: Label | undefined;
-  #exitJumpLabel: Label | undefined;
 
   /**
-   * @param f a handler: of record and fuel
+   * @param f a unit: of ENTER (UnitEntries), EIP of the root page, and fuel
+   * @param cell byte address of the unit's cell
    * @param flagForms the form of the flags that each block of the region wants
    */
   constructor(
@@ -87,6 +92,7 @@ export class UnitFrame {
     region: UnitRegion,
     flags: UnitFlagStore,
     flagForms: readonly FlagForm[],
+    cell: number,
   ) {
     this.f = f;
     this.flags = flags;
@@ -95,12 +101,12 @@ export class UnitFrame {
     this.#region = region;
     this.#block = region.blocks[0]!;
     this.#indexes = new Map(region.blocks.map(({ start }, index) => [start, index]));
-    this.#enter = f.local('i32');
-    this.fuel = f.local('i32');
-    this.base = f.local('i32');
-    this.pending = f.local('i32');
+    this.#cell = cell;
+    this.#enter = f.param(0);
+    this.base = f.param(1);
+    this.fuel = f.param(2);
     this.#exitAt = f.local('i32');
-    this.#exitHandler = f.local('i32');
+    this.#exitEip = f.local('i32');
     this.#reached = f.local('i32');
     this.#registers = Array.from({ length: REGISTER_COUNT }, () => f.local('i32'));
   }
@@ -130,18 +136,18 @@ export class UnitFrame {
       emitBlock(this.#block);
     });
     this.#flow = flow;
-    f.block((exitJump) => {
-      this.#exitJumpLabel = exitJump;
-      f.block((exit) => {
-        this.#exitLabel = exit;
-        flow.emit();
-      });
-      this.#emitExit();
+    f.block((exit) => {
+      this.#exitLabel = exit;
+      flow.emit();
     });
-    this.#writeBack();
-    f.if(this.pending, () => this.#stopAt(this.#exitAt));
-    f.returnCall(this.targets.jump, this.#exitAt, this.fuel);
+    this.#emitExit();
     f.first(() => this.#emitEntry());
+  }
+
+  /** Address of the TLB row of a linear address, pinned. */
+  rowOf(linear: Value): Value {
+    this.#tlb ??= this.f.local('i32');
+    return rowAddress(this.f, linear, this.#tlb);
   }
 
   /** Takes a block's fuel, or leaves it to the interpreter if there is not enough. */
@@ -166,11 +172,6 @@ export class UnitFrame {
       this.reach(page, from, () => this.exitJump(this.base.add(offset)));
       this.flags.leaveTo(this.#flagForms[index]!);
       this.#flow!.goTo(index);
-    } else if (pageOf(offset) === pageOf(from)) {
-      this.flags.leave();
-      this.f.set(this.#exitAt, i32(offset));
-      this.f.set(this.#exitHandler, i32(0));
-      this.f.br(this.#exitLabel!);
     } else {
       this.exitJump(this.base.add(offset));
     }
@@ -189,96 +190,79 @@ export class UnitFrame {
     f.if(this.#reached.and(bit).eqz(), () => {
       const pageEip = this.base.add(page * PAGE_BYTES);
       const records = i32(pages[index]!.records);
-      const isThere = f.call(this.targets.shared(isCodeAt), pageEip, records);
+      const isThere = f.call(this.targets.reach, i32(this.#cell), i32(bit), pageEip, records);
       f.if(isThere.eqz(), otherwise);
       f.set(this.#reached, this.#reached.or(bit));
     });
   }
 
-  /** Returns to the run loop with EIP at `offset`; gives back the fuel of `left` instructions. */
-  exitTo(offset: number, left: number): void {
-    this.flags.leaveRarely();
-    this.f.set(this.#exitAt, i32(offset));
-    this.f.set(this.fuel, this.fuel.add(left));
-    this.f.set(this.pending, i32(1));
-    this.f.br(this.#exitLabel!);
-  }
-
   /** Lets the interpreter run `instruction`, giving back the fuel of `left` instructions. */
-  exitInterpret(instruction: UnitInstruction, left: number): void {
+  exitInterpret({ offset }: UnitInstruction, left: number): void {
+    const page = this.#region.pages.findIndex((known) => known.page === pageOf(offset));
+    const inPage = offset & (PAGE_BYTES - 1);
     this.flags.leaveRarely();
-    this.f.set(this.#exitAt, i32(instruction.offset));
-    this.f.set(this.#exitHandler, i32(instruction.handler));
-    this.f.set(this.fuel, this.fuel.add(left));
+    this.f.set(this.#exitAt, i32((page << EXIT_PAGE_SHIFT) | (inPage << EXIT_OFFSET_SHIFT) | left));
     this.f.br(this.#exitLabel!);
   }
 
   /** Continues at an EIP anywhere. */
   exitJump(eip: Value): void {
     this.flags.leave();
-    this.f.set(this.#exitAt, eip);
-    this.f.br(this.#exitJumpLabel!);
+    this.f.set(this.#exitEip, eip);
+    this.f.set(this.#exitAt, i32(EXIT_JUMPS));
+    this.f.br(this.#exitLabel!);
   }
 
   #emitEntry(): void {
     const { f } = this;
-    // Which entry's record it is stands beside its table index.
-    const handler = load('i32_16u', f.param(0), RECORD_HANDLER);
-    f.set(this.#enter, load('i32_16u', handler.shl(1), this.targets.entryNumbers));
-    f.set(this.fuel, f.param(1).add(1));
-    f.set(this.base, loadState(PAGE_EIP));
-    if (this.#region.pages.length > 1) this.#emitEntryPage();
+    if (this.#region.pages.length > 1) this.#emitReached();
+    f.set(this.#enter, this.#enter.and((1 << ENTER_PAGE_SHIFT) - 1));
+    if (this.#tlb) f.set(this.#tlb, loadState(TLB_BASE));
     for (const number of this.#used) {
       f.set(this.#registers[number]!, loadState(GPR + number * GPR_BYTES));
     }
     this.flags.loadAll();
   }
 
-  /** Finds the root page from the one that the entry lies on. */
-  #emitEntryPage(): void {
+  /** Which pages are known to be there: what was found in runs before holds as long as the key. */
+  #emitReached(): void {
     const { f } = this;
-    const index = f.let(this.#enter.shrU(ENTRY_PAGE_SHIFT));
-    f.set(this.#enter, this.#enter.and((1 << ENTRY_PAGE_SHIFT) - 1));
-    f.set(this.#reached, i32(1).shl(index));
-    for (const [number, { page }] of this.#region.pages.entries()) {
-      if (page === 0) continue;
-      f.if(index.eq(number), () => f.set(this.base, this.base.sub(page * PAGE_BYTES)));
-    }
+    const cell = i32(this.#cell);
+    const key = f.let(loadState(CODE_KEY));
+    const isSame = load('i32', cell, CELL_KEY).eq(key);
+    f.if(isSame.and(load('i32', cell, CELL_BASE).eq(this.base)), () =>
+      f.set(this.#reached, load('i32', cell, CELL_REACHED)),
+    );
+    f.if(this.#reached.eqz(), () => {
+      f.store('i32', cell, key, CELL_KEY);
+      f.store('i32', cell, this.base, CELL_BASE);
+    });
+    const page = this.#enter.shrU(ENTER_PAGE_SHIFT).and((1 << ENTER_PAGE_BITS) - 1);
+    f.set(this.#reached, this.#reached.or(i32(1).shl(page)));
+    f.store('i32', cell, this.#reached, CELL_REACHED);
   }
 
-  /** To the run loop, or to the interpreter. */
+  /** To the interpreter, or to an EIP. */
   #emitExit(): void {
     const { f } = this;
     this.#writeBack();
-    f.if(this.pending.or(this.fuel.eqz()), () => this.#stopAt(this.base.add(this.#exitAt)));
-    const records = this.#emitExitPage();
-    const inPage = this.#exitAt.and(PAGE_BYTES - 1);
-    const record = f.let(records.add(inPage.mul(RECORD_BYTES)));
-    f.if(this.#exitHandler.eqz(), () => f.returnCall(this.targets.leave, record, this.fuel));
-    f.returnCall(this.targets.dispatch, this.#exitHandler, record, this.fuel.sub(1));
-  }
-
-  /** Lets the interpreter be in the page that is left; gives its records. */
-  #emitExitPage(): Value {
-    const { f } = this;
+    f.if(this.#exitAt.eq(EXIT_JUMPS), () =>
+      f.returnCall(this.targets.go, this.#exitEip, this.fuel),
+    );
     const { pages } = this.#region;
-    if (pages.length === 1) return loadState(PAGE_RECORDS);
-    const records = f.local('i32');
-    for (const { page, records: known } of pages) {
-      f.if(this.#exitAt.shrS(PAGE_BITS).eq(page), () => f.set(records, i32(known)));
+    const [pageEip, records] = [f.local('i32'), f.local('i32')];
+    for (const [index, { page, records: known }] of pages.entries()) {
+      const set = () => {
+        f.set(pageEip, this.base.add(page * PAGE_BYTES));
+        f.set(records, i32(known));
+      };
+      // The first for lack of another.
+      if (index === 0) set();
+      else f.if(this.#exitAt.shrU(EXIT_PAGE_SHIFT).eq(index), set);
     }
-    const pageEip = f.let(this.base.add(this.#exitAt.and(-PAGE_BYTES)));
-    storeState(f, PAGE_EIP, pageEip);
-    storeState(f, PAGE_RECORDS, records);
-    storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));
-    return records;
-  }
-
-  #stopAt(eip: Value): void {
-    const { f } = this;
-    storeState(f, EIP, eip);
-    storeState(f, FUEL, this.fuel.add(loadState(FUEL_HELD)));
-    f.return();
+    const inPage = this.#exitAt.shrU(EXIT_OFFSET_SHIFT).and(PAGE_BYTES - 1);
+    const left = this.#exitAt.and(BLOCK_INSTRUCTIONS_MAX);
+    f.returnCall(this.targets.interpret, pageEip, records, inPage, this.fuel.add(left));
   }
 
   /** Registers that some instruction of the unit writes, and the flags. */

@@ -1,5 +1,5 @@
-// Makes the WebAssembly module of units from their regions: one function for each, with the
-// signature of a handler, that begins at the entry whose number UnitEntries has.
+// Makes the WebAssembly module of units from their regions: one function for each, that begins at
+// the entry whose number it is called with.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
@@ -11,7 +11,6 @@ import {
   type Value,
 } from '../../wasm/index.ts';
 import { EngineEmitter } from './engine-emitter.ts';
-import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { type FlagEffect, FlagWitness, flagEffectOf, flagNeeds } from './unit-flag-needs.ts';
 import { FLAGS_ANY, type FlagForm, UnitFlags } from './unit-flags.ts';
 import { UnitFrame, type UnitTargets } from './unit-frame.ts';
@@ -27,19 +26,18 @@ import {
 import { Deferred, UnitSite } from './unit-site.ts';
 
 const I = 'i32' as const;
-const HANDLER: Signature = { params: [I, I], results: [] };
+const UNIT: Signature = { params: [I, I, I], results: [] };
 
-function importTargets(module: ModuleBuilder, entryNumbers: number): UnitTargets {
+function importTargets(module: ModuleBuilder): UnitTargets {
   const known = new Map<string, FunctionReference>();
+  const four: Signature = { params: [I, I, I, I], results: [] };
   return {
-    entryNumbers,
+    go: imported('go', { params: [I, I], results: [] }),
+    interpret: imported('interpret', four),
     // Each import costs time when the module is instantiated: only what its units use.
-    slow: new Proxy({} as UnitTargets['slow'], {
-      get: (_, name: keyof SlowPaths) => imported(`slow ${name}`, SLOW_SIGNATURES[name]),
-    }),
-    jump: imported('jump', HANDLER),
-    leave: imported('leave', HANDLER),
-    dispatch: imported('dispatch', { params: [I, I, I], results: [] }),
+    get reach() {
+      return imported('reach', { ...four, results: [I] });
+    },
     shared(piece: SharedFunction): FunctionReference {
       const results = piece.result ? [piece.result] : [];
       return imported(`shared ${piece.name}`, { params: piece.params, results });
@@ -56,26 +54,30 @@ function importTargets(module: ModuleBuilder, entryNumbers: number): UnitTargets
   }
 }
 
-/**
- * The bytes of a module of several units; it exports `u0`, `u1` … with the signature of a handler.
- * @param entryNumbers where a unit finds the number of the entry it was called for (UnitEntries)
- */
-export function buildUnits(regions: readonly UnitRegion[], entryNumbers: number): Uint8Array {
+/** A unit to be made. */
+export interface UnitSource {
+  readonly region: UnitRegion;
+  /** Byte address of its cell (UnitEntries). */
+  readonly cell: number;
+}
+
+/** The bytes of a module of several units; it exports `u0`, `u1` … */
+export function buildUnits(sources: readonly UnitSource[]): Uint8Array {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 1);
-  const targets = importTargets(module, entryNumbers);
+  const targets = importTargets(module);
   // Bodies first: what they call becomes an import, and imports come before functions.
-  const bodies = regions.map((region) => buildBody(region, targets));
+  const bodies = sources.map((source) => buildBody(source, targets));
   for (const [index, body] of bodies.entries()) {
-    const name = `unit ${index} at ${regions[index]!.root.toString(16)}`;
+    const name = `unit ${index} at ${sources[index]!.region.root.toString(16)}`;
     module.exportFunction(`u${index}`, module.append(name, body));
   }
   return module.toBytes();
 }
 
-function buildBody(region: UnitRegion, targets: UnitTargets): FunctionBuilder {
-  const f = new FunctionBuilder(HANDLER);
-  const frame = new UnitFrame(f, targets, region, new UnitFlags(f), flagFormsOf(region));
+function buildBody({ region, cell }: UnitSource, targets: UnitTargets): FunctionBuilder {
+  const f = new FunctionBuilder(UNIT);
+  const frame = new UnitFrame(f, targets, region, new UnitFlags(f), flagFormsOf(region), cell);
   frame.build((block) => emitBlock(frame, block));
   return f;
 }
@@ -125,13 +127,7 @@ function emitInstruction(frame: UnitFrame, instruction: UnitInstruction, left: n
   // Its bytes in the next page must be those that were decoded.
   const lastPage = pageOf(instruction.next - 1);
   frame.reach(lastPage, instruction.offset, () => frame.exitInterpret(instruction, left));
-  f.recycling(() => {
-    const site = emitRow(frame, instruction, left, i32(instruction.immediate), effect);
-    if (site.hasSlowPath) {
-      frame.flags.settle();
-      f.if(frame.pending, () => frame.exitTo(instruction.next, left - 1));
-    }
-  });
+  f.recycling(() => emitRow(frame, instruction, left, i32(instruction.immediate), effect));
 }
 
 function emitRow(
@@ -140,17 +136,15 @@ function emitRow(
   left: number,
   immediate: Value,
   { changesInBranch, mayLeave }: Pick<FlagEffect, 'changesInBranch' | 'mayLeave'>,
-): UnitSite {
+): void {
   const { compiled, variant } = instruction.meaning;
-  let site: UnitSite | undefined;
   frame.f.block((end) => {
     frame.instructionEnd = end;
     frame.flags.enterInstruction(changesInBranch, mayLeave);
-    site = new UnitSite(frame, instruction, left, immediate);
+    const site = new UnitSite(frame, instruction, left, immediate);
     const e = new EngineEmitter(site, compiled, variant);
     compiled.row.meaning(e, ...e.operands);
   });
-  return site!;
 }
 
 /** Whether the row can only be run by the interpreter: found by trying. */
@@ -180,10 +174,9 @@ function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagE
     [0],
     [...new Set(pages)].map((page) => ({ page, records: 0 })),
   );
-  const f = new FunctionBuilder(HANDLER);
+  const f = new FunctionBuilder(UNIT);
   const flags = new FlagWitness(f);
-  const targets = importTargets(new ModuleBuilder(), 0);
-  const frame = new UnitFrame(f, targets, region, flags, [FLAGS_ANY]);
+  const frame = new UnitFrame(f, importTargets(new ModuleBuilder()), region, flags, [FLAGS_ANY], 0);
   const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
   frame.build(() => {
     emitRow(frame, instruction, 1, immediate, { changesInBranch: false, mayLeave: false });

@@ -10,7 +10,7 @@ import { type ControlGraph, type Structure, structureOf } from './unit-structure
 const INSTRUCTIONS_MAX = 160;
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
-/** Pages of one unit: as many numbers as fit beside that of an entry (UnitEntries). */
+/** Pages of one unit; UnitEntries has room for so many. */
 export const PAGES_MAX = 8;
 const PAGE_BITS = 12;
 

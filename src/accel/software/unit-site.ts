@@ -2,10 +2,9 @@
 // locals, and what is rare bails out: the interpreter runs the instruction anew.
 
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
-import { ATTENTION, ATTENTION_EXCEPTION, FUEL, ZERO_REGISTER } from '../../cpu/state-layout.ts';
+import { ZERO_REGISTER } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Value } from '../../wasm/index.ts';
 import type { CallTargets, EngineSite, InstructionFields } from './engine-site.ts';
-import { loadState, storeState } from './state-access.ts';
 import type { UnitFrame } from './unit-frame.ts';
 import { branchTarget, pageOf, type UnitInstruction } from './unit-region.ts';
 
@@ -26,8 +25,7 @@ export class UnitSite implements EngineSite {
   readonly #scope: number;
   /** Where the target of the branch is known to be at hand. */
   #reachedScope = -1;
-  /** Whether a slow path was emitted, so that something may be pending at the end. */
-  hasSlowPath = false;
+  readonly slow = undefined;
 
   constructor(
     frame: UnitFrame,
@@ -76,19 +74,8 @@ export class UnitSite implements EngineSite {
     this.#frame.setRegister(number, kept.or(part));
   }
 
-  noteFuel(): void {
-    storeState(this.f, FUEL, this.#frame.fuel.add(this.#left - 1));
-  }
-
-  leaveOnFault(): void {
-    const { f } = this;
-    this.hasSlowPath = true;
-    f.if(loadState(ATTENTION), () => {
-      f.if(loadState(ATTENTION).and(ATTENTION_EXCEPTION), () =>
-        this.#frame.exitTo(this.#instruction.offset, this.#left),
-      );
-      f.set(this.#frame.pending, i32(1));
-    });
+  rowOf(linear: Value): Value {
+    return this.#frame.rowOf(linear);
   }
 
   currentEip(): Value {
@@ -101,11 +88,7 @@ export class UnitSite implements EngineSite {
 
   jump(eip: Value): void {
     const frame = this.#frame;
-    const { returnsTo } = frame;
-    if (returnsTo.length > 0 && this.hasSlowPath) {
-      this.f.if(frame.pending, () => frame.exitJump(eip));
-    }
-    for (const offset of returnsTo) {
+    for (const offset of frame.returnsTo) {
       this.f.if(eip.eq(frame.base.add(offset)), () => frame.goTo(offset));
     }
     frame.exitJump(eip);
@@ -117,7 +100,7 @@ export class UnitSite implements EngineSite {
     // Nothing of the instruction has been done: it can be left to the interpreter.
     if (!this.f.isWithin(this.#reachedScope)) {
       const { offset } = this.#instruction;
-      this.#frame.reach(pageOf(target), offset, () => this.#bail());
+      this.#frame.reach(pageOf(target), offset, () => this.leave());
       this.#reachedScope = this.f.scope;
     }
     return true;
@@ -125,7 +108,6 @@ export class UnitSite implements EngineSite {
 
   branchNear(): void {
     const target = branchTarget(this.#instruction)!;
-    if (this.hasSlowPath) this.f.if(this.#frame.pending, () => this.#frame.exitTo(target, 0));
     this.#frame.goTo(target, true);
   }
 
@@ -138,20 +120,19 @@ export class UnitSite implements EngineSite {
   }
 
   raise(): void {
-    this.#bail();
+    this.leave();
   }
 
   system(): void {
-    this.#bail();
+    this.leave();
   }
 
   systemValue(): Value {
     throw new Deferred('needs a value from TypeScript');
   }
 
-  /** Leaves the instruction to the interpreter; nothing of it has been done yet. */
-  #bail(): void {
-    if (this.f.scope === this.#scope) throw new Deferred('always needs TypeScript');
+  leave(): void {
+    if (this.f.scope === this.#scope) throw new Deferred('always needs the interpreter');
     this.#frame.exitInterpret(this.#instruction, this.#left);
   }
 }
