@@ -66,6 +66,7 @@ import {
   TLB_TABLES,
   WALKS_IN_TYPESCRIPT,
 } from './record.ts';
+import { RecordedPath } from './recorded-path.ts';
 import type { SlowPaths } from './slow-paths.ts';
 import { systemMethods } from './system-methods.ts';
 import { Translator } from './translator.ts';
@@ -109,6 +110,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   /** Instructions to the next sample, and between two. */
   #untilSample = SAMPLE_SLICE;
   #sampleSlice = SAMPLE_SLICE;
+  /** What is being recorded, and the mode whose code it is of: the low bits of CODE_KEY. */
+  #path: RecordedPath | undefined;
+  #pathMode = 0;
   #isStopRequested = false;
   isNMIPending = false;
   #isRunning = false;
@@ -318,11 +322,13 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
       const isStepping = shadow !== 0 || debug.needsStepping;
       if (debug.needsStepping && !debug.beforeInstruction(this.#linearEip())) continue;
       state.u32[INTERRUPT_SHADOW >> 2] = 0;
-      const slice = isStepping ? 1 : Math.min(left, this.#untilSample);
+      this.#setCodeKey();
+      const isSingle = isStepping || this.#path !== undefined;
+      const slice = isSingle ? 1 : Math.min(left, this.#untilSample);
+      if (this.#path) this.#recordPath(this.#path);
       state.i32[FUEL_HELD >> 2] = 0;
       if (this.isTranslatingEagerly) this.#translateHere();
       this.#slice = slice;
-      this.#setCodeKey();
       this.#run(slice);
       this.#slice = 0;
       const used = slice - state.i32[FUEL >> 2]!;
@@ -338,10 +344,24 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     }
   }
 
+  /** Notes that the instruction at EIP is next; the last one has its path translated. */
+  #recordPath(path: RecordedPath): void {
+    const { u32 } = this.state;
+    if (u32[CODE_KEY >> 2]! % CODE_KEY_STEP !== this.#pathMode) path.interrupt();
+    else path.note(this.#linearEip());
+    if (!path.isFull) return;
+    this.#path = undefined;
+    this.translator.addPath(path);
+  }
+
   #sample(): void {
     const isCold = this.isTranslating && !this.translator.sample(this.#sampleSlice);
     this.#sampleSlice = isCold ? SAMPLE_SLICE : Math.min(this.#sampleSlice * 2, SAMPLE_SLICE_MAX);
     this.#untilSample = this.#sampleSlice;
+    if (!this.translator.wantsPath) return;
+    this.translator.wantsPath = false;
+    this.#pathMode = this.state.u32[CODE_KEY >> 2]! % CODE_KEY_STEP;
+    if (this.#pathMode & CODE_KEY_FLAT) this.#path = new RecordedPath();
   }
 
   /** Delivers an NMI or an external interrupt if one waits and may come; leaves HLT for it. */

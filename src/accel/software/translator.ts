@@ -7,11 +7,13 @@ import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
 import type { CodeCache } from './code-cache.ts';
+import { findHotRegion } from './hot-region.ts';
 import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
 import { RECORD_BYTES } from './record.ts';
+import type { RecordedPath } from './recorded-path.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { buildUnits, mustDefer } from './unit-module.ts';
-import { type ReaderParts, UnitReader } from './unit-reader.ts';
+import { type ReaderParts, recordsAt, UnitReader } from './unit-reader.ts';
 import {
   findRegion,
   pageOf,
@@ -26,6 +28,8 @@ const HEAT_MIN = 4;
 const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
+/** Samples in a unit before a path through it is recorded. */
+const UNIT_SAMPLES_MIN = 40;
 const WAIT_INSTRUCTIONS = 40_000;
 
 /** Where code is: in the records of a slot, whose page begins at an EIP. */
@@ -53,6 +57,10 @@ export interface Unit {
   /** Its entries' records and table indexes; none before it is installed. */
   entries: readonly (readonly [record: number, entry: number])[];
   isDropped: boolean;
+  /** Made from a recorded path; so is what it takes the place of, sooner or later. */
+  readonly isHot: boolean;
+  /** Seen in it since a path through it was recorded. */
+  samples: number;
 }
 
 function instructionCount({ blocks }: UnitRegion): number {
@@ -73,6 +81,7 @@ export class Translator {
   /** Since the start; ms of the host's clock, `waitMs` from being wanted to being there. */
   readonly counters = {
     units: 0,
+    hot: 0,
     spanning: 0,
     dropped: 0,
     evicted: 0,
@@ -88,6 +97,8 @@ export class Translator {
    * ms or two, and the way to another thread and back as long as a slice or more.
    */
   compilesInBackground = false;
+  /** Set when a path should be recorded from EIP on, for `addPath`. */
+  wantsPath = false;
   /** Of all units together: bounds the host's memory, a few hundred bytes each. */
   instructionsMax = 800_000;
   /** Units that are there, the oldest first, and how many instructions they have. */
@@ -156,10 +167,38 @@ export class Translator {
     const here = this.#whereabouts();
     if (here === undefined) return false;
     const page = this.#page(here.slot);
-    if (page.covered[here.offset] !== 0) return true;
+    if (page.covered[here.offset] !== 0) {
+      this.#countIn(here);
+      return true;
+    }
     if (page.rewrites > REWRITES_MAX || ++page.samples < HEAT_MIN) return false;
     this.#planSoon(here);
     return true;
+  }
+
+  /** Counts a sample in the unit that has the code of a place. */
+  #countIn({ slot, offset }: CodePlace): void {
+    const found = [...this.#page(slot).units].filter((unit) =>
+      this.#usesBytes(unit, slot, offset, offset + 1),
+    );
+    const unit = found[0];
+    if (!unit || found.some(({ isHot }) => isHot)) return;
+    if (++unit.samples < UNIT_SAMPLES_MIN) return;
+    unit.samples = 0;
+    this.wantsPath = true;
+  }
+
+  /** Makes a unit of what was recorded. */
+  addPath(path: RecordedPath): void {
+    const hottest = path.hottest();
+    const records = hottest < 0 ? 0 : recordsAt(this.#reading, hottest - (hottest % PAGE_SIZE));
+    if (records === 0) return;
+    const offset = hottest % PAGE_SIZE;
+    const pageStart = hottest - offset;
+    const reader = new UnitReader(this.#reading, pageStart, records, false);
+    const region = findHotRegion(reader, path.graphFrom(pageStart), offset);
+    this.#queueUnit(this.#cache.slotOf(records), region, true);
+    this.#compileSoon();
   }
 
   /** Called by the run loop when code at EIP, which is no unit's entry, was gone to often. */
@@ -233,11 +272,18 @@ export class Translator {
     const records = this.#cache.recordsOfSlot(slot);
     const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), offset);
     this.#page(slot).roots.add(offset);
+    return this.#queueUnit(slot, region, false);
+  }
+
+  #queueUnit(slot: number, region: UnitRegion, isHot: boolean): boolean {
     if (region.blocks.length === 0) return false;
     this.#makeRoom(region);
     const parts = region.pages.map((page) => this.#partOf(region, page));
     const place = this.#entries.takePlace();
-    const unit: Unit = { slot, region, parts, place, entries: [], isDropped: false };
+    const unit: Unit = {
+      ...{ slot, region, parts, place, isHot },
+      ...{ entries: [], isDropped: false, samples: 0 },
+    };
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
@@ -313,6 +359,7 @@ export class Translator {
       this.#entries.setUnit(unit.place, exports[`u${index}`]);
       unit.entries = this.#enter(unit);
       this.counters.units++;
+      if (unit.isHot) this.counters.hot++;
       if (unit.region.pages.length > 1) this.counters.spanning++;
       this.#installed.add(unit);
       this.#installedInstructions += instructionCount(unit.region);
@@ -332,7 +379,7 @@ export class Translator {
   }
 
   /** Puts entries into records; the code of units that began there before stays with them. */
-  #enter({ region, place }: Unit): [number, number][] {
+  #enter({ region, place, isHot }: Unit): [number, number][] {
     const { blocks, entries, pages, structure } = region;
     const added: [number, number][] = [];
     for (const block of entries) {
@@ -341,7 +388,8 @@ export class Translator {
       const record = pages[index]!.records + (start & (PAGE_SIZE - 1)) * RECORD_BYTES;
       const number = structure.enterNumbers.get(block)!;
       const handler = this.#u16[record >>> 1]!;
-      if (start !== region.root && this.#entries.handlerOf(handler) !== handler) continue;
+      const isTaken = this.#entries.handlerOf(handler) !== handler;
+      if (isTaken && !isHot && start !== region.root) continue;
       added.push([record, this.#entries.add(record, { place, number, page: index, start })]);
     }
     return added;

@@ -1,5 +1,5 @@
 // The body of a unit around its instructions: registers and flags in locals, the ways between
-// blocks, and the exits, where what changed is written back.
+// blocks, and the exits, where flags are written back.
 
 import { GPR, GPR_BYTES, TLB_BASE } from '../../cpu/state-layout.ts';
 import {
@@ -38,8 +38,6 @@ const PAGE_BYTES = 1 << PAGE_BITS;
 const EXIT_OFFSET_SHIFT = 8;
 const EXIT_PAGE_SHIFT = EXIT_OFFSET_SHIFT + PAGE_BITS;
 const EXIT_JUMPS = -1;
-/** Most instructions of one block. */
-export const BLOCK_INSTRUCTIONS_MAX = (1 << EXIT_OFFSET_SHIFT) - 1;
 
 /** Functions that exits need: InterpreterContext has them. */
 export interface UnitTargets extends CallTargets {
@@ -63,7 +61,6 @@ export class UnitFrame {
   readonly #indexes: ReadonlyMap<number, number>;
   readonly #enter: Local;
   readonly #registers: readonly Local[];
-  readonly #written = new Set<number>();
   /** Read or written. */
   readonly #used = new Set<number>();
   /** By block: the form of the flags that it wants. */
@@ -117,14 +114,16 @@ export class UnitFrame {
   }
 
   setRegister(number: number, value: Value): void {
-    this.#written.add(number);
     this.#used.add(number);
-    this.f.set(this.#registers[number]!, value);
+    const local = this.#registers[number]!;
+    this.f.set(local, value);
+    // At once, so that the many exits need not: the upper half is zero.
+    this.f.store('i32', i32(0), local, GPR + number * GPR_BYTES);
   }
 
-  /** Offsets behind calls in the unit that the current block may return to. */
-  get returnsTo(): readonly number[] {
-    return this.#block.returnsTo;
+  /** Blocks of the unit that the current block's indirect jump may lead to. */
+  get targetOffsets(): readonly number[] {
+    return this.#block.targets;
   }
 
   /** Emits all blocks, each by `emitBlock`, and then the exits. */
@@ -245,7 +244,7 @@ export class UnitFrame {
   /** To the interpreter, or to an EIP. */
   #emitExit(): void {
     const { f } = this;
-    this.#writeBack();
+    this.flags.writeBack(this.targets);
     f.if(this.#exitAt.eq(EXIT_JUMPS), () =>
       f.returnCall(this.targets.go, this.#exitEip, this.fuel),
     );
@@ -261,16 +260,7 @@ export class UnitFrame {
       else f.if(this.#exitAt.shrU(EXIT_PAGE_SHIFT).eq(index), set);
     }
     const inPage = this.#exitAt.shrU(EXIT_OFFSET_SHIFT).and(PAGE_BYTES - 1);
-    const left = this.#exitAt.and(BLOCK_INSTRUCTIONS_MAX);
+    const left = this.#exitAt.and((1 << EXIT_OFFSET_SHIFT) - 1);
     f.returnCall(this.targets.interpret, pageEip, records, inPage, this.fuel.add(left));
-  }
-
-  /** Registers that some instruction of the unit writes, and the flags. */
-  #writeBack(): void {
-    const { f } = this;
-    for (const number of this.#written) {
-      f.store('i64', i32(0), this.#registers[number]!.extendU(), GPR + number * GPR_BYTES);
-    }
-    this.flags.writeBack(this.targets);
   }
 }

@@ -100,7 +100,7 @@ function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
   const { successors } = graphOf(blocks, entries);
   const starts = new Set(blocks.map(({ start }) => start));
   return flagNeeds(
-    blocks.map(({ instructions, isDeferred, fallsThrough, returnsTo }, index) => {
+    blocks.map(({ instructions, isDeferred, fallsThrough, targets }, index) => {
       const last = instructions.at(-1)!;
       const target = branchTarget(last);
       const ways = [target, fallsThrough ? last.next : undefined].filter(
@@ -108,7 +108,7 @@ function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
       );
       const staysInUnit =
         isDeferred ||
-        returnsTo.length > 0 ||
+        targets.length > 0 ||
         (ways.length > 0 && ways.every((way) => starts.has(way)));
       return {
         effects: instructions
@@ -165,15 +165,10 @@ function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagE
     instructions: [instruction],
     isDeferred: false,
     fallsThrough: true,
-    returnsTo: [],
+    targets: [],
   };
-  const pages = [pageOf(instruction.offset), pageOf(instruction.next - 1)];
-  const region = makeRegion(
-    instruction.offset,
-    [block],
-    [0],
-    [...new Set(pages)].map((page) => ({ page, records: 0 })),
-  );
+  const { offset } = instruction;
+  const region = makeRegion(offset, [block], new Set([offset]), { recordsOf: () => 0 });
   const f = new FunctionBuilder(UNIT);
   const flags = new FlagWitness(f);
   const frame = new UnitFrame(f, importTargets(new ModuleBuilder()), region, flags, [FLAGS_ANY], 0);

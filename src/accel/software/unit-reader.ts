@@ -35,6 +35,15 @@ export interface ReaderParts {
   isUsable(slot: number): boolean;
 }
 
+/** First record of the page at a linear address; 0 if no code of units ran there lately. */
+export function recordsAt({ state, cache, isUsable }: ReaderParts, linear: number): number {
+  const row = CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES;
+  if (state.get32(row) !== (linear | state.get32(MODE)) >>> 0) return 0;
+  const records = state.get32(row + 4);
+  const slot = cache.slotOf(records);
+  return slot >= 0 && isUsable(slot) ? records : 0;
+}
+
 export class UnitReader implements CodeReader {
   readonly #parts: ReaderParts;
   readonly #u16: Uint16Array;
@@ -74,13 +83,7 @@ export class UnitReader implements CodeReader {
   }
 
   #find(page: number): number {
-    const { state, cache, isUsable } = this.#parts;
-    const linear = (this.#linear + page * PAGE_SIZE) >>> 0;
-    const row = CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES;
-    if (state.get32(row) !== (linear | state.get32(MODE)) >>> 0) return 0;
-    const records = state.get32(row + 4);
-    const slot = cache.slotOf(records);
-    return slot >= 0 && isUsable(slot) ? records : 0;
+    return recordsAt(this.#parts, (this.#linear + page * PAGE_SIZE) >>> 0);
   }
 
   isEntry(offset: number): boolean {

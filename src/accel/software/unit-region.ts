@@ -10,8 +10,10 @@ import { type ControlGraph, type Structure, structureOf } from './unit-structure
 const INSTRUCTIONS_MAX = 160;
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
+/** Most instructions of one block: UnitFrame counts them in a byte. */
+const BLOCK_INSTRUCTIONS_MAX = 255;
 /** Pages of one unit; UnitEntries has room for so many. */
-export const PAGES_MAX = 8;
+export const PAGES_MAX = 16;
 const PAGE_BITS = 12;
 
 /** One instruction, as its record says. Offsets count from the start of the unit's root page. */
@@ -39,8 +41,8 @@ export interface UnitBlock {
   readonly isDeferred: boolean;
   /** Whether control may reach what lies behind the last instruction. */
   readonly fallsThrough: boolean;
-  /** Of a RET: offsets behind calls in the unit that lead to it, the likeliest first. */
-  readonly returnsTo: readonly number[];
+  /** Of a RET or another indirect jump: blocks of the unit that it may lead to, likeliest first. */
+  readonly targets: readonly number[];
 }
 
 export interface UnitRegion {
@@ -89,11 +91,11 @@ export function branchTarget(instruction: UnitInstruction): number | undefined {
 }
 
 /** Whether control never goes on behind the instruction by itself. */
-function endsPath({ meaning }: UnitInstruction): boolean {
+export function endsPath({ meaning }: UnitInstruction): boolean {
   return ['JMP', 'CALL', 'RET'].includes(meaning.compiled.row.mnemonic);
 }
 
-function isCall({ meaning }: UnitInstruction): boolean {
+export function isCall({ meaning }: UnitInstruction): boolean {
   return meaning.compiled.row.mnemonic === 'CALL';
 }
 
@@ -102,7 +104,7 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
   const leaders = new Set<number>();
   const entered = new Set<number>([root]);
-  const pages = new Set<number>();
+  const pages = new PageSet();
   // What is called comes after all of the caller.
   const queues: number[][] = [[root]];
   for (let depth = 0; depth < queues.length; depth++) {
@@ -112,20 +114,8 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
       walk(next, depth);
     }
   }
-  const blocks = cutBlocks(found, leaders, reader);
-  const entries = blocks.flatMap(({ start }, index) => (entered.has(start) ? [index] : []));
-  const used = new Set(
-    blocks.flatMap(({ instructions }) =>
-      instructions.flatMap(({ offset, next }) => [pageOf(offset), pageOf(next - 1)]),
-    ),
-  );
-  const ascending = [...used].sort((a, b) => a - b);
-  return makeRegion(
-    root,
-    blocks,
-    entries,
-    ascending.map((page) => ({ page, records: reader.recordsOf(page) })),
-  );
+  const blocks = withReturns(cutBlocks(found, leaders, reader, () => []));
+  return makeRegion(root, blocks, entered, reader);
 
   function visit(offset: number, depth: number): void {
     if (leaders.has(offset)) return;
@@ -140,7 +130,7 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
       // Another unit has the code from here on: half as much is compiled, for few more exits.
       if (offset !== root && reader.isEntry(offset)) return;
       const instruction = reader.instructionAt(offset);
-      if (!instruction || !takePages(instruction)) return;
+      if (!instruction || !pages.take(instruction)) return;
       found.set(offset, instruction);
       const { next } = instruction;
       const { options } = instruction.meaning.compiled.row;
@@ -171,22 +161,34 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
       if (leaders.has(offset)) return;
     }
   }
+}
 
-  function takePages({ offset, next }: UnitInstruction): boolean {
-    const wanted = [pageOf(offset), pageOf(next - 1)].filter((page) => !pages.has(page));
-    if (pages.size + new Set(wanted).size > PAGES_MAX) return false;
-    for (const page of wanted) pages.add(page);
+/** The pages of a unit, as many as it may have. */
+export class PageSet {
+  readonly #pages = new Set<number>();
+
+  /** Takes the pages of an instruction in, if there is room for them. */
+  take({ offset, next }: UnitInstruction): boolean {
+    const wanted = new Set([pageOf(offset), pageOf(next - 1)].filter((page) => !this.#pages.has(page)));
+    if (this.#pages.size + wanted.size > PAGES_MAX) return false;
+    for (const page of wanted) this.#pages.add(page);
     return true;
   }
 }
 
-function cutBlocks(
+/**
+ * Blocks of the instructions that were found, in order of their start.
+ * @param targetsOf where an indirect jump may lead to
+ */
+export function cutBlocks(
   found: ReadonlyMap<number, UnitInstruction>,
   leaders: ReadonlySet<number>,
   reader: CodeReader,
+  targetsOf: (last: UnitInstruction) => readonly number[],
 ): UnitBlock[] {
   const blocks: UnitBlock[] = [];
-  for (const start of [...leaders].sort((a, b) => a - b)) {
+  const open = new Set(leaders);
+  for (const start of open) {
     const instructions: UnitInstruction[] = [];
     let isDeferred = false;
     let fallsThrough = true;
@@ -194,12 +196,20 @@ function cutBlocks(
       instructions.push(at);
       isDeferred = reader.isDeferred(at);
       fallsThrough = !isDeferred && !endsPath(at);
-      if (isDeferred || at.meaning.compiled.row.options.endsBlock || leaders.has(at.next)) break;
+      if (instructions.length === BLOCK_INSTRUCTIONS_MAX) open.add(at.next);
+      if (isDeferred || at.meaning.compiled.row.options.endsBlock || open.has(at.next)) break;
     }
-    if (instructions.length === 0) continue;
-    blocks.push({ start, instructions, isDeferred, fallsThrough, returnsTo: [] });
+    const last = instructions.at(-1);
+    if (!last) continue;
+    const targets = isDeferred ? [] : targetsOf(last);
+    blocks.push({ start, instructions, isDeferred, fallsThrough, targets });
   }
-  return withReturns(blocks);
+  blocks.sort((a, b) => a.start - b.start);
+  const starts = new Set(blocks.map(({ start }) => start));
+  return blocks.map((block) => ({
+    ...block,
+    targets: block.targets.filter((target) => starts.has(target)),
+  }));
 }
 
 /** Follows each call of the unit to the RETs that it may come back by. */
@@ -214,7 +224,7 @@ function withReturns(blocks: readonly UnitBlock[]): UnitBlock[] {
   }
   return blocks.map((block, index) => {
     const isReturn = block.instructions.at(-1)!.meaning.compiled.row.mnemonic === 'RET';
-    return isReturn ? { ...block, returnsTo: returns[index]!.slice(0, RETURNS_MAX) } : block;
+    return isReturn ? { ...block, targets: returns[index]!.slice(0, RETURNS_MAX) } : block;
   });
 
   /** Blocks that a function reaches, calls stepped over. */
@@ -234,23 +244,33 @@ function withReturns(blocks: readonly UnitBlock[]): UnitBlock[] {
   }
 }
 
+/** A region of blocks that is entered where `entered` has their start. */
 export function makeRegion(
   root: number,
   blocks: readonly UnitBlock[],
-  entries: readonly number[],
-  pages: readonly UnitPage[],
+  entered: ReadonlySet<number>,
+  reader: Pick<CodeReader, 'recordsOf'>,
 ): UnitRegion {
+  const entries = blocks.flatMap(({ start }, index) => (entered.has(start) ? [index] : []));
+  const used = new Set(
+    blocks.flatMap(({ instructions }) =>
+      instructions.flatMap(({ offset, next }) => [pageOf(offset), pageOf(next - 1)]),
+    ),
+  );
+  const pages = [...used]
+    .sort((a, b) => a - b)
+    .map((page) => ({ page, records: reader.recordsOf(page) }));
   return { root, blocks, entries, structure: structureOf(graphOf(blocks, entries)), pages };
 }
 
 /** The ways between blocks that do not leave the unit. */
 export function graphOf(blocks: readonly UnitBlock[], entries: readonly number[]): ControlGraph {
   const indexes = new Map(blocks.map(({ start }, index) => [start, index]));
-  const successors = blocks.map(({ instructions, isDeferred, fallsThrough, returnsTo }) => {
+  const successors = blocks.map(({ instructions, isDeferred, fallsThrough, targets }) => {
     const last = instructions.at(-1)!;
     const target = isDeferred ? undefined : branchTarget(last);
     const next = fallsThrough ? last.next : undefined;
-    const offsets = [target, next, ...returnsTo].filter((offset) => offset !== undefined);
+    const offsets = [target, next, ...targets].filter((offset) => offset !== undefined);
     const known = offsets.flatMap((offset) => indexes.get(offset) ?? []);
     return [...new Set(known)];
   });

@@ -88,7 +88,7 @@ export class UnitSite implements EngineSite {
 
   jump(eip: Value): void {
     const frame = this.#frame;
-    for (const offset of frame.returnsTo) {
+    for (const offset of frame.targetOffsets) {
       this.f.if(eip.eq(frame.base.add(offset)), () => frame.goTo(offset));
     }
     frame.exitJump(eip);

@@ -23,6 +23,7 @@ export function formatJIT({ translator, cache, isTranslating }: JITLister): stri
     ['translator', isTranslating ? 'on' : 'off'],
     ['units', `${units.size} with ${installedInstructions} instructions`],
     ['made', `${counters.units} in ${counters.modules} modules, ${counters.moduleBytes} bytes`],
+    ['of recorded paths', String(counters.hot)],
     ['over several pages', String(counters.spanning)],
     ['invalidated', String(counters.dropped - counters.evicted)],
     ['evicted', String(counters.evicted)],
@@ -72,7 +73,7 @@ function formatUnit({ region }: Unit, rootPage: number): string {
   const body = blocks.map((block, index) => {
     const marks = [
       entries.includes(index) ? 'entry' : '',
-      block.returnsTo.length > 0 ? `returns to ${block.returnsTo.map(at).join(', ')}` : '',
+      block.targets.length > 0 ? `leads to ${block.targets.map(at).join(', ')}` : '',
       block.isDeferred ? 'ends in the interpreter' : '',
     ].filter((mark) => mark !== '');
     const why = marks.length > 0 ? ` (${marks.join('; ')})` : '';
