@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { interpreterAccelerator, softwareAccelerator } from '../src/accel/software/index.ts';
 import { CodeBoard, EAX } from './code-board.ts';
-import { eagerTranslator } from './oracle/eager-translator.ts';
+import { eagerLocalsTranslator, eagerTranslator } from './oracle/eager-translator.ts';
 
 const CODE = 0x3_0000;
 const VECTOR = 31;
@@ -13,6 +13,7 @@ test.each([
   ['interpreter', interpreterAccelerator],
   ['translator', softwareAccelerator],
   ['eager translator', eagerTranslator],
+  ['eager translator, in locals', eagerLocalsTranslator],
 ])('a port access that begins an interrupt handler is made once: %s', (_, accelerator) => {
   const board = new CodeBoard(accelerator);
   board.put(HANDLER, [0x40, 0xe6, 0x80, 0x40, 0xf4]); // inc eax; out 0x80, al; inc eax; hlt

@@ -35,7 +35,7 @@ import {
 } from './flag-programs.ts';
 import { fuzzOptions } from './fuzz-options.ts';
 import { type BareMachine, createBareMachine } from './oracle/bare-machine.ts';
-import { eagerTranslator } from './oracle/eager-translator.ts';
+import { eagerLocalsTranslator, eagerTranslator } from './oracle/eager-translator.ts';
 
 const RAM_BYTES = 0x2_0000;
 const GDT = 0x1000;
@@ -105,9 +105,12 @@ function stateOf({ vcpu: { state } }: BareMachine) {
   return { eip: state.eip, eflags: state.eflags, registers, isHalted: state.get32(HALTED) };
 }
 
-test('the translator shows the same flags as the interpreter, at any instruction', () => {
+test.each([
+  ['memory', eagerTranslator],
+  ['locals', eagerLocalsTranslator],
+])('units with flags in %s show the same as the interpreter, at any instruction', (_, eager) => {
   const interpreter = createMachine(interpreterAccelerator);
-  const translator = createMachine(eagerTranslator);
+  const translator = createMachine(eager);
   const { translator: units } = translator.vcpu as SoftwareVCPU;
   const property = fc.property(flagProgram, (program) => {
     begin(interpreter, program);

@@ -4,12 +4,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { interpreterAccelerator } from '../src/accel/software/index.ts';
+import { RecordedPath } from '../src/accel/software/recorded-path.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import type { Accelerator } from '../src/cpu/vcpu.ts';
 import { MemoryRegion } from '../src/memory/memory-region.ts';
 import { CodeBoard, EBX, ECX, ESP, u32 } from './code-board.ts';
 import { fuzzOptions } from './fuzz-options.ts';
-import { eagerTranslator } from './oracle/eager-translator.ts';
+import { eagerLocalsTranslator, eagerTranslator } from './oracle/eager-translator.ts';
 
 const FIRST = 0x3_0000;
 const SECOND = FIRST + 0x1000;
@@ -363,13 +364,28 @@ function snapshot({ state, machine }: CodeBoard): unknown {
   return { eip: state.eip, eflags: state.eflags, registers, instructionCount };
 }
 
-test('random programs over three pages run as in the interpreter, to the instruction', () => {
+/** Runs so many instructions, and makes a unit of the path that they took. */
+function runRecorded({ machine, state }: CodeBoard, steps: number): void {
+  const path = new RecordedPath();
+  for (let step = 0; step < steps; step++) {
+    path.note(state.eip);
+    machine.vcpu.run(1);
+  }
+  (machine.vcpu as SoftwareVCPU).translator.addPath(path, true);
+}
+
+test.each([
+  ['with registers in memory', eagerTranslator, 0],
+  ['with registers in locals', eagerLocalsTranslator, 0],
+  ['of recorded paths', interpreterAccelerator, 100],
+] as const)('random programs over three pages run as in the interpreter, in units %s', (...row) => {
+  const [, accelerator, recordedSteps] = row;
   const create = (accelerator: Accelerator) => {
     const board = new CodeBoard(accelerator);
     board.enablePaging();
     return board;
   };
-  const [interpreter, translator] = [create(interpreterAccelerator), create(eagerTranslator)];
+  const [interpreter, translator] = [create(interpreterAccelerator), create(accelerator)];
   const property = fc.property(program, ({ blocks, slices }) => {
     const assembled = assemble(blocks);
     for (const board of [interpreter, translator]) begin(board, assembled);
@@ -379,6 +395,10 @@ test('random programs over three pages run as in the interpreter, to the instruc
       const slice = slices[turn % slices.length]!;
       // What the first turns have seen, later units may span.
       if (turn % 10 === 9) unitsOf(translator).clear();
+      if (recordedSteps > 0 && turn % 10 === 3) {
+        for (let step = 0; step < recordedSteps; step++) interpreter.machine.vcpu.run(1);
+        runRecorded(translator, recordedSteps);
+      }
       for (const { machine } of [interpreter, translator]) machine.vcpu.run(slice);
       expect(snapshot(translator)).toEqual(snapshot(interpreter));
       done += slice;

@@ -10,11 +10,12 @@ import { CodeBoard, EAX, ECX, u32 } from './code-board.ts';
 import { eagerTranslator } from './oracle/eager-translator.ts';
 
 const CODE = 0x3_0000;
-const LOOPS = 400_000;
+/** Enough to be translated, and too few to be worth another unit. */
+const LOOPS = 200_000;
 
-/** mov ecx,LOOPS; xor eax,eax; again: add eax,`step`; dec ecx; jnz again; hlt */
-function loop(step: number): number[] {
-  return [0xb9, ...u32(LOOPS), 0x31, 0xc0, 0x83, 0xc0, step, 0x49, 0x75, 0xfa, 0xf4];
+/** mov ecx,count; xor eax,eax; again: add eax,`step`; dec ecx; jnz again; hlt */
+function loop(step: number, count = LOOPS): number[] {
+  return [0xb9, ...u32(count), 0x31, 0xc0, 0x83, 0xc0, step, 0x49, 0x75, 0xfa, 0xf4];
 }
 
 /** Waits until the host has compiled what was asked for. */
@@ -59,6 +60,18 @@ test('a hot loop is translated at once where nothing else would wait', () => {
   expect(formatUnitsAt(board.machine.vcpu as SoftwareVCPU, CODE + 8, CODE + 8)).toContain(
     `  ${(CODE + 7).toString(16)}  ADD`,
   );
+});
+
+test('a loop that runs on and on gets a unit of its path, which keeps registers in locals', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  board.put(CODE, loop(3, 10 * LOOPS));
+  expect(board.run(CODE)).toBe('hlt');
+  expect([board.reg(EAX), board.reg(ECX)]).toEqual([10 * LOOPS * 3, 0]);
+  expect(translator.counters).toMatchObject({ units: 2, hot: 1, failed: 0 });
+  const hot = [...translator.units].find(({ isHot }) => isHot)!;
+  expect(hot).toMatchObject({ keepsLocals: true, isDropped: false });
+  expect(hot.region.blocks.flatMap(({ instructions }) => instructions)).toHaveLength(3);
 });
 
 test('the oldest units go when there is no room for another', () => {

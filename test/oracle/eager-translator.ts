@@ -5,11 +5,19 @@ import { interpreterAccelerator } from '../../src/accel/software/index.ts';
 import type { SoftwareVCPU } from '../../src/accel/software/software-vcpu.ts';
 import type { Accelerator } from '../../src/cpu/vcpu.ts';
 
-export const eagerTranslator: Accelerator = {
-  ...interpreterAccelerator,
-  createVCPU(wiring, memory) {
-    const vcpu = interpreterAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
-    vcpu.isTranslatingEagerly = true;
-    return vcpu;
-  },
-};
+/** @param keepsLocals whether registers and flags stay in locals while a unit runs */
+function eager(keepsLocals: boolean): Accelerator {
+  return {
+    ...interpreterAccelerator,
+    createVCPU(wiring, memory) {
+      const vcpu = interpreterAccelerator.createVCPU(wiring, memory) as SoftwareVCPU;
+      vcpu.isTranslatingEagerly = true;
+      vcpu.translator.keepsLocals = keepsLocals;
+      return vcpu;
+    },
+  };
+}
+
+export const eagerTranslator = eager(false);
+/** Units as they are made of loops that run on and on. */
+export const eagerLocalsTranslator = eager(true);

@@ -187,13 +187,15 @@ export class EngineEmitter implements Emitter {
 
   jump(eip: Value): void {
     const target = this.let(eip);
-    this.raiseIf(target.gtU(loadState(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT)), VECTOR_GP, 0);
+    if (!this.site.isCodeFlat)
+      this.raiseIf(target.gtU(loadState(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT)), VECTOR_GP, 0);
     this.site.jump(target);
   }
 
   requireRelative(_target: Operand): void {
     // A page of records lies within the limit as a whole.
-    if (this.variantKind === KIND_PAGE_BRANCH || this.site.isNear()) return;
+    const isWithin = this.variantKind === KIND_PAGE_BRANCH || this.site.isNear();
+    if (isWithin || this.site.isCodeFlat) return;
     const limit = loadState(SEGMENT + CS * SEGMENT_BYTES + SEG_LIMIT);
     this.raiseIf(this.#relativeEip().gtU(limit), VECTOR_GP, 0);
   }

@@ -48,6 +48,8 @@ export interface EngineSite {
   rowOf(linear: Value): Value;
   /** What becomes of accesses that row or segment do not allow as they stand; a unit leaves. */
   readonly slow: SlowAccesses | undefined;
+  /** Whether CS surely spans 4 GiB, so that no target is beyond its limit. */
+  readonly isCodeFlat: boolean;
   /** Leaves the instruction to the interpreter, with nothing of it done yet; for units. */
   leave(): void;
   /** EIP of this instruction, and of the one behind it. */

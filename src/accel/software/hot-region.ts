@@ -16,9 +16,15 @@ import {
 } from './unit-region.ts';
 
 /** Most instructions of one unit. */
-const INSTRUCTIONS_MAX = 400;
+const INSTRUCTIONS_MAX = 1500;
 /** An indirect jump compares with so many targets. */
 const TARGETS_MAX = 4;
+
+/** How much of the path is in the region, 0 to 1. */
+export function coverageOf({ blocks }: UnitRegion, path: PathGraph): number {
+  const instructions = blocks.flatMap((block) => block.instructions);
+  return instructions.reduce((sum, { offset }) => sum + path.countAt(offset), 0) / path.length;
+}
 
 /** @param root offset of an instruction of the path: the walk starts there */
 export function findHotRegion(reader: CodeReader, path: PathGraph, root: number): UnitRegion {

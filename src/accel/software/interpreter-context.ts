@@ -59,12 +59,17 @@ import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { findRecords, loadAddress } from './tlb-fill.ts';
 import {
+  CELL_BYTES,
+  CELL_FLAT,
   CELL_REACHED,
+  CELLS,
   ENTER_BYTES,
   ENTER_START,
   ENTER_UNIT_SHIFT,
   ORIGINALS,
+  UNIT_ENTRIES_MAX,
 } from './unit-entries.ts';
+import { settleFlags } from './unit-flags.ts';
 
 const I = 'i32' as const;
 /** Ways to code that is no unit's entry, as a power of two, before it counts as hot. */
@@ -188,8 +193,15 @@ export class InterpreterContext {
   readonly #methods = new Map<string, FunctionReference>();
   readonly #shared = new Map<string, FunctionReference>();
 
-  /** @param methods names and argument counts of the system methods, which become imports */
-  constructor(methods: ReadonlyMap<string, number>) {
+  /** Table index of the first unit. */
+  readonly #firstUnit: number;
+
+  /**
+   * @param methods names and argument counts of the system methods, which become imports
+   * @param handlerCount table indexes that handlers take
+   */
+  constructor(methods: ReadonlyMap<string, number>, handlerCount: number) {
+    this.#firstUnit = handlerCount + UNIT_ENTRIES_MAX;
     const { module } = this;
     module.importMemory('env', 'memory', 1);
     module.importTable('env', 'table', 1);
@@ -277,14 +289,23 @@ export class InterpreterContext {
     const eip = f.let(eipOf(record));
     const base = f.let(eip.sub(load('i32', entry, ENTER_START)));
     const key = f.let(loadState(CODE_KEY));
-    f.if(key.and(CODE_KEY_FLAT), () => {
-      const row = f.let(jumpRow(eip));
-      f.store('i32', row, eip, JUMP_CACHE);
-      f.store('i32', row, key, JUMP_CACHE + 4);
-      f.store('i32', row, enter, JUMP_CACHE + 8);
-      f.store('i32', row, base, JUMP_CACHE + 12);
-    });
-    const place = enter.shrU(ENTER_UNIT_SHIFT);
+    const place = f.let(enter.shrU(ENTER_UNIT_SHIFT));
+    f.if(
+      key.and(CODE_KEY_FLAT),
+      () => {
+        const row = f.let(jumpRow(eip));
+        f.store('i32', row, eip, JUMP_CACHE);
+        f.store('i32', row, key, JUMP_CACHE + 4);
+        f.store('i32', row, enter, JUMP_CACHE + 8);
+        f.store('i32', row, base, JUMP_CACHE + 12);
+      },
+      () => {
+        const cell = place.sub(this.#firstUnit).mul(CELL_BYTES).add(loadState(ENTRIES_BASE));
+        f.if(load('i32', cell, CELLS + CELL_FLAT), () =>
+          f.returnCallIndirect(this.handlerType, originalOf(f.let(handler)), record, fuel),
+        );
+      },
+    );
     f.returnCallIndirect(this.#unitType, place, enter, base, fuel.add(1));
   };
 
@@ -300,6 +321,7 @@ export class InterpreterContext {
       const place = enter.shrU(ENTER_UNIT_SHIFT);
       f.returnCallIndirect(this.#unitType, place, enter, base, fuel);
     });
+    f.call(this.shared(settleFlags));
     f.returnCall(this.jump, eip, fuel);
   };
 
@@ -309,6 +331,7 @@ export class InterpreterContext {
    */
   readonly #interpret = (f: FunctionBuilder): void => {
     const [pageEip, records, inPage, fuel] = [f.param(0), f.param(1), f.param(2), f.param(3)];
+    f.call(this.shared(settleFlags));
     storeState(f, PAGE_EIP, pageEip);
     storeState(f, PAGE_RECORDS, records);
     storeState(f, EIP_BIAS, pageEip.sub(records.shrU(RECORD_SHIFT)));

@@ -128,7 +128,7 @@ export function buildInterpreter(
   methods: ReadonlyMap<string, number>,
 ): InterpreterModule {
   const layout = layOutHandlers(map);
-  const context = new InterpreterContext(methods);
+  const context = new InterpreterContext(methods, layout.handlerCount);
   addSpecialHandlers(context);
   for (const [index, meaning] of layout.meanings.entries()) {
     if (meaning === undefined) continue;

@@ -108,6 +108,8 @@ export class InterpreterSite implements EngineSite {
       this.#callSlow('checkAccess', field.shrU(5), offset, i32(size), i32(isWrite ? 1 : 0)),
   };
 
+  readonly isCodeFlat = false;
+
   leave(): void {
     throw new TypeError('Cannot leave an instruction to the interpreter in the interpreter');
   }

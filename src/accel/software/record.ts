@@ -129,6 +129,15 @@ export const CODE_KEY_MODE = 0xf;
 export const CODE_KEY_STEP = 0x20;
 
 /**
+ * Arithmetic flags between units: 0 if FLAG_RESULT and FLAG_AUX have them, else KIND, R, B and
+ * CARRY of unit-flags.ts. The interpreter knows only the first: u32 each.
+ */
+export const FLAG_KIND = CODE_KEY + 4;
+export const FLAG_R = CODE_KEY + 8;
+export const FLAG_B = CODE_KEY + 12;
+export const FLAG_CARRY = CODE_KEY + 16;
+
+/**
  * Jump cache: where units are entered, by EIP. A row: u32 EIP, u32 CODE_KEY, then what the unit is
  * called with: u32 number of the entry and its unit, u32 EIP of the root page (UnitEntries).
  */

@@ -55,6 +55,7 @@ export class RecordedPath {
       successors.set(offset, before);
     }
     return {
+      length: [...counts.values()].reduce((sum, count) => sum + count, 0),
       countAt: (offset) => counts.get(offset) ?? 0,
       successorsOf: (offset) =>
         [...(successors.get(offset) ?? [])].sort((a, b) => b[1] - a[1]).map(([next]) => next),
@@ -63,6 +64,8 @@ export class RecordedPath {
 }
 
 export interface PathGraph {
+  /** Instructions of the path. */
+  readonly length: number;
   /** How often the instruction at an offset ran. */
   countAt(offset: number): number;
   /** What ran right behind it, the most frequent first. */

@@ -7,9 +7,9 @@ import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
 import type { CodeCache } from './code-cache.ts';
-import { findHotRegion } from './hot-region.ts';
+import { coverageOf, findHotRegion } from './hot-region.ts';
 import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
-import { RECORD_BYTES } from './record.ts';
+import { CODE_KEY, CODE_KEY_FLAT, RECORD_BYTES } from './record.ts';
 import type { RecordedPath } from './recorded-path.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { buildUnits, mustDefer } from './unit-module.ts';
@@ -28,8 +28,16 @@ const HEAT_MIN = 4;
 const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
-/** Samples in a unit before a path through it is recorded. */
-const UNIT_SAMPLES_MIN = 40;
+/** Samples in one unit, without another between, after which its path may be all that runs. */
+const STREAK_MIN = 8;
+/**
+ * Samples in units that are not made of paths before one more is, however much runs beside it: it
+ * takes the host as long to compile as these took to run.
+ */
+const COLD_SAMPLES_MIN = 250;
+/** A path that so few instructions have so much of is a loop, whose registers stay in locals. */
+const LOOP_INSTRUCTIONS_MAX = 400;
+const LOOP_COVERAGE_MIN = 0.9;
 const WAIT_INSTRUCTIONS = 40_000;
 
 /** Where code is: in the records of a slot, whose page begins at an EIP. */
@@ -57,11 +65,14 @@ export interface Unit {
   /** Its entries' records and table indexes; none before it is installed. */
   entries: readonly (readonly [record: number, entry: number])[];
   isDropped: boolean;
-  /** Made from a recorded path; so is what it takes the place of, sooner or later. */
+  /** Made of a recorded path. */
   readonly isHot: boolean;
-  /** Seen in it since a path through it was recorded. */
-  samples: number;
+  readonly keepsLocals: boolean;
+  /** Relies on a flat CS. */
+  readonly isFlat: boolean;
 }
+
+type UnitKind = Pick<Unit, 'isHot' | 'keepsLocals'>;
 
 function instructionCount({ blocks }: UnitRegion): number {
   return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
@@ -97,6 +108,8 @@ export class Translator {
    * ms or two, and the way to another thread and back as long as a slice or more.
    */
   compilesInBackground = false;
+  /** Whether units that are not made of paths keep registers in locals, too: for tests. */
+  keepsLocals = false;
   /** Set when a path should be recorded from EIP on, for `addPath`. */
   wantsPath = false;
   /** Of all units together: bounds the host's memory, a few hundred bytes each. */
@@ -117,6 +130,10 @@ export class Translator {
   #waited = 0;
   #compilingCount = 0;
   /** Whether instructions with a meaning are left to the interpreter. */
+  /** Samples in other units than those of paths since the last of these was made. */
+  #coldSamples = 0;
+  #lastSampled: Unit | undefined;
+  #streak = 0;
   readonly #deferred = new Map<HandlerMeaning, boolean>();
 
   constructor(options: {
@@ -178,27 +195,38 @@ export class Translator {
 
   /** Counts a sample in the unit that has the code of a place. */
   #countIn({ slot, offset }: CodePlace): void {
-    const found = [...this.#page(slot).units].filter((unit) =>
-      this.#usesBytes(unit, slot, offset, offset + 1),
-    );
-    const unit = found[0];
-    if (!unit || found.some(({ isHot }) => isHot)) return;
-    if (++unit.samples < UNIT_SAMPLES_MIN) return;
-    unit.samples = 0;
-    this.wantsPath = true;
+    let unit: Unit | undefined;
+    for (const each of this.#page(slot).units) {
+      if (!this.#usesBytes(each, slot, offset, offset + 1)) continue;
+      if (each.isHot) return;
+      unit = each;
+    }
+    this.#coldSamples++;
+    this.#streak = unit === this.#lastSampled ? this.#streak + 1 : 1;
+    this.#lastSampled = unit;
+    if (this.#streak === STREAK_MIN || this.#coldSamples >= COLD_SAMPLES_MIN) this.wantsPath = true;
   }
 
-  /** Makes a unit of what was recorded. */
-  addPath(path: RecordedPath): void {
+  /**
+   * Makes a unit of what was recorded, if it is a loop.
+   * @param isWorth whether one is made in any case
+   */
+  addPath(path: RecordedPath, isWorth = this.#coldSamples >= COLD_SAMPLES_MIN): void {
     const hottest = path.hottest();
     const records = hottest < 0 ? 0 : recordsAt(this.#reading, hottest - (hottest % PAGE_SIZE));
     if (records === 0) return;
     const offset = hottest % PAGE_SIZE;
     const pageStart = hottest - offset;
     const reader = new UnitReader(this.#reading, pageStart, records, false);
-    const region = findHotRegion(reader, path.graphFrom(pageStart), offset);
-    this.#queueUnit(this.#cache.slotOf(records), region, true);
-    this.#compileSoon();
+    const graph = path.graphFrom(pageStart);
+    const region = findHotRegion(reader, graph, offset);
+    const isLoop =
+      instructionCount(region) <= LOOP_INSTRUCTIONS_MAX &&
+      coverageOf(region, graph) >= LOOP_COVERAGE_MIN;
+    if (!isLoop && !isWorth) return;
+    this.#coldSamples = 0;
+    const kind = { isHot: true, keepsLocals: isLoop };
+    if (this.#queueUnit(this.#cache.slotOf(records), region, kind)) this.#compileSoon();
   }
 
   /** Called by the run loop when code at EIP, which is no unit's entry, was gone to often. */
@@ -272,17 +300,18 @@ export class Translator {
     const records = this.#cache.recordsOfSlot(slot);
     const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), offset);
     this.#page(slot).roots.add(offset);
-    return this.#queueUnit(slot, region, false);
+    return this.#queueUnit(slot, region, { isHot: false, keepsLocals: this.keepsLocals });
   }
 
-  #queueUnit(slot: number, region: UnitRegion, isHot: boolean): boolean {
+  #queueUnit(slot: number, region: UnitRegion, kind: UnitKind): boolean {
     if (region.blocks.length === 0) return false;
     this.#makeRoom(region);
     const parts = region.pages.map((page) => this.#partOf(region, page));
     const place = this.#entries.takePlace();
     const unit: Unit = {
-      ...{ slot, region, parts, place, isHot },
-      ...{ entries: [], isDropped: false, samples: 0 },
+      ...{ slot, region, parts, place, ...kind },
+      isFlat: (this.#state.u32[CODE_KEY >> 2]! & CODE_KEY_FLAT) !== 0,
+      ...{ entries: [], isDropped: false },
     };
     for (const part of parts) {
       const page = this.#page(part.slot);
@@ -314,9 +343,7 @@ export class Translator {
   }
 
   #build(units: readonly Unit[]): Uint8Array {
-    return buildUnits(
-      units.map(({ region, place }) => ({ region, cell: this.#entries.cellOf(place) })),
-    );
+    return buildUnits(units.map((unit) => ({ ...unit, cell: this.#entries.cellOf(unit.place) })));
   }
 
   #compileSoon(): void {
@@ -356,7 +383,7 @@ export class Translator {
     for (const [index, unit] of units.entries()) {
       if (unit.isDropped) continue;
       this.#makeRoom(unit.region);
-      this.#entries.setUnit(unit.place, exports[`u${index}`]);
+      this.#entries.setUnit(unit.place, exports[`u${index}`], unit.isFlat);
       unit.entries = this.#enter(unit);
       this.counters.units++;
       if (unit.isHot) this.counters.hot++;

@@ -7,9 +7,10 @@
 //   i32 START    offset of the entry from the unit's root page
 //   u16 ORIGINAL the interpreter's handler for the record
 // and by place of a unit, less that of the first:
-//   u32 CODE_KEY and u32 EIP of the root page as of which pages were reached, u32 their bits, u32 –
+//   u32 CODE_KEY and u32 EIP of the root page as of which pages were reached, u32 their bits,
+//   u32 CODE_KEY_FLAT if it relies on a flat CS
 
-import { RECORD_HANDLER } from './record.ts';
+import { CODE_KEY_FLAT, RECORD_HANDLER } from './record.ts';
 
 /** Entries of all units together, and units. */
 export const UNIT_ENTRIES_MAX = 40_000;
@@ -17,19 +18,20 @@ export const UNITS_MAX = 16_000;
 const HANDLERS_MAX = 0x1_0000;
 
 /** ENTER: below this shift the entry's number, then the page's index, then the unit's place. */
-export const ENTER_PAGE_SHIFT = 12;
-export const ENTER_PAGE_BITS = 4;
+export const ENTER_PAGE_SHIFT = 11;
+export const ENTER_PAGE_BITS = 5;
 export const ENTER_UNIT_SHIFT = 16;
 
 /** Where the tables lie from ENTRIES_BASE on, and their size. */
 export const ENTER_BYTES = 8;
 export const ENTER_START = 4;
 export const ORIGINALS = HANDLERS_MAX * ENTER_BYTES;
-const CELLS = ORIGINALS + HANDLERS_MAX * 2;
-const CELL_BYTES = 16;
+export const CELLS = ORIGINALS + HANDLERS_MAX * 2;
+export const CELL_BYTES = 16;
 export const CELL_KEY = 0;
 export const CELL_BASE = 4;
 export const CELL_REACHED = 8;
+export const CELL_FLAT = 12;
 export const ENTRY_TABLES_BYTES = CELLS + UNITS_MAX * CELL_BYTES;
 
 /** Hands out numbers; the last one given back is the next. */
@@ -100,9 +102,11 @@ export class UnitEntries {
     return this.#units.take();
   }
 
-  /** Lets a place be called. */
-  setUnit(place: number, unit: unknown): void {
-    this.#u32.fill(0, this.cellOf(place) >>> 2, (this.cellOf(place) + CELL_BYTES) >>> 2);
+  /** Lets a place be called; the unit there may rely on a flat CS. */
+  setUnit(place: number, unit: unknown, isFlat: boolean): void {
+    const cell = this.cellOf(place) >>> 2;
+    this.#u32.fill(0, cell, cell + CELL_BYTES / 4);
+    this.#u32[cell + CELL_FLAT / 4] = isFlat ? CODE_KEY_FLAT : 0;
     this.#table.set(place, unit);
   }
 
@@ -113,8 +117,9 @@ export class UnitEntries {
 
   /** Forgets which pages units reached. */
   forgetReached(): void {
-    const first = (this.#offset + CELLS) >>> 2;
-    this.#u32.fill(0, first, first + (UNITS_MAX * CELL_BYTES) / 4);
+    for (let place = this.#firstUnit; place < this.#firstUnit + UNITS_MAX; place++) {
+      this.#u32[(this.cellOf(place) + CELL_KEY) >>> 2] = 0;
+    }
   }
 
   /** Byte address of what a unit keeps between its runs. */

@@ -8,6 +8,9 @@
 //           R     the result, and B the second operand; the first follows from them
 //
 // CARRY (0 or 1) is CF where a block asks for it at its start.
+//
+// These lie in locals in a unit that keeps registers in locals; in others, and between units, in
+// memory (FLAG_ in record.ts).
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
@@ -23,6 +26,7 @@ import {
   type Value,
 } from '../../wasm/index.ts';
 import type { CallTargets } from './engine-site.ts';
+import { FLAG_B, FLAG_CARRY, FLAG_KIND, FLAG_R } from './record.ts';
 import { loadState, storeState } from './state-access.ts';
 
 /** What a block wants of the flags where it begins: each includes those before it. */
@@ -46,8 +50,8 @@ type FlagState =
 
 /** What a unit's frame asks of the flags beside what FlagEmitter does. */
 export interface UnitFlagStore extends FlagStore {
-  /** Where the unit is entered. */
-  loadAll(): void;
+  /** Where the unit is entered, and blocks want the flags in `form`. */
+  loadAll(targets: CallTargets, form: FlagForm): void;
   /** A block begins, to which every way brings the flags in `form`. */
   enterBlock(form: FlagForm): void;
   /**
@@ -73,16 +77,54 @@ function unexpected(what: string): never {
   throw new Error(`Cannot translate as flags are ${what} where the instruction did not before`);
 }
 
+/** Where the parts of the flags lie. */
+interface FlagPlaces {
+  readonly result: FlagPlace;
+  readonly aux: FlagPlace;
+  readonly kind: FlagPlace;
+  readonly r: FlagPlace;
+  readonly b: FlagPlace;
+  readonly carry: FlagPlace;
+}
+
+interface FlagPlace {
+  get(): Value;
+  set(value: Value): void;
+}
+
+function placesInLocals(f: FunctionBuilder): FlagPlaces {
+  const place = (local: Local): FlagPlace => ({
+    get: () => local,
+    set: (value) => f.set(local, value),
+  });
+  const [aux, kind, r, b, carry] = Array.from({ length: 5 }, () => place(f.local('i32')));
+  return {
+    result: place(f.local('i64')),
+    ...{ aux: aux!, kind: kind!, r: r!, b: b!, carry: carry! },
+  };
+}
+
+function placesInMemory(f: FunctionBuilder): FlagPlaces {
+  const place = (offset: number): FlagPlace => ({
+    get: () => f.let(loadState(offset)),
+    set: (value) => storeState(f, offset, value),
+  });
+  return {
+    result: {
+      get: () => f.let(load('i64', i32(0), FLAG_RESULT)),
+      set: (value) => f.store('i64', i32(0), value, FLAG_RESULT),
+    },
+    ...{ aux: place(FLAG_AUX), kind: place(FLAG_KIND), r: place(FLAG_R), b: place(FLAG_B) },
+    carry: place(FLAG_CARRY),
+  };
+}
+
 export class UnitFlags implements UnitFlagStore {
   readonly f: FunctionBuilder;
-  readonly #result: Local;
-  readonly #aux: Local;
-  readonly #kind: Local;
-  readonly #r: Local;
-  readonly #b: Local;
-  readonly #carry: Local;
+  readonly #places: FlagPlaces;
+  readonly #isInMemory: boolean;
   #state: FlagState = WORDS;
-  /** Whether the locals say what `#state` does. */
+  /** Whether the places say what `#state` does. */
   #isPut = true;
   /** Depth of the instruction under way: what stands deeper may not run. */
   #depth = 0;
@@ -90,27 +132,29 @@ export class UnitFlags implements UnitFlagStore {
   #kept: readonly Value[] = [];
   #past: Value[] = [];
 
-  constructor(f: FunctionBuilder) {
+  /** @param isInMemory whether flags lie in memory between blocks, and not in locals */
+  constructor(f: FunctionBuilder, isInMemory: boolean) {
     this.f = f;
-    this.#result = f.local('i64');
-    this.#aux = f.local('i32');
-    this.#kind = f.local('i32');
-    this.#r = f.local('i32');
-    this.#b = f.local('i32');
-    this.#carry = f.local('i32');
+    this.#isInMemory = isInMemory;
+    this.#places = isInMemory ? placesInMemory(f) : placesInLocals(f);
   }
 
-  loadAll(): void {
-    this.f.set(this.#result, load('i64', i32(0), FLAG_RESULT));
-    this.f.set(this.#aux, loadState(FLAG_AUX));
-    this.f.set(this.#carry, this.#aux.shrU(31));
-    this.f.set(this.#kind, i32(0));
+  loadAll(targets: CallTargets, form: FlagForm): void {
+    const { f } = this;
+    if (this.#isInMemory && form === FLAGS_ANY) return;
+    f.if(loadState(FLAG_KIND), () => void f.call(targets.shared(settleFlags)));
+    const { result, aux, carry } = this.#places;
+    if (!this.#isInMemory) {
+      result.set(load('i64', i32(0), FLAG_RESULT));
+      aux.set(loadState(FLAG_AUX));
+    }
+    carry.set(aux.get().shrU(31));
   }
 
   enterBlock(form: FlagForm): void {
     this.#become(WORDS);
     if (form === FLAGS_WORDS) return;
-    const carry = form === FLAGS_ANY ? {} : { carry: this.#carry };
+    const carry = form === FLAGS_ANY ? {} : { carry: this.#places.carry.get() };
     this.#state = { form: 'found', ...carry, isChanged: false };
     this.#isPut = true;
   }
@@ -126,7 +170,7 @@ export class UnitFlags implements UnitFlagStore {
   }
 
   settle(): void {
-    // Setting locals is free in optimized code; computing words is not.
+    // Setting places is cheap or free; computing words is not.
     if (this.#isPut || !this.#isPackable()) return;
     this.#put();
     this.#isPut = true;
@@ -139,32 +183,30 @@ export class UnitFlags implements UnitFlagStore {
     }
     this.#put();
     if (form === FLAGS_ANY) return;
-    const carry = this.loadCarry();
-    if (carry !== this.#carry) this.f.set(this.#carry, carry);
+    this.#places.carry.set(this.loadCarry());
   }
 
   leaveRarely(): void {
     this.#put();
   }
 
-  /** With words, where they are known. */
+  /** With words, where they are known, if they do not go to memory as they are. */
   leave(): void {
-    if (this.#state.form === 'found') this.#put();
+    if (this.#isInMemory || this.#state.form === 'found') this.#put();
     else this.#putWords();
   }
 
   writeBack(targets: CallTargets): void {
     const { f } = this;
-    const kind = this.#kind;
+    if (this.#isInMemory) return;
+    const { result, aux, kind: kindPlace, r, b, carry } = this.#places;
+    const kind = kindPlace.get();
     f.if(kind, () => {
-      const aux = this.#aux;
-      f.set(aux, f.call(targets.shared(packedAux), kind, this.#r, this.#b, this.#carry, aux));
-      const shift = kind.shrU(KIND_SHIFT);
-      const extended = this.#r.shl(shift).shrS(shift).extendS();
-      f.set(this.#result, select(kind.and(KIND_PACKED), extended, this.#result));
+      aux.set(f.call(targets.shared(packedAux), kind, r.get(), b.get(), carry.get(), aux.get()));
+      result.set(select(kind.and(KIND_PACKED), packedResult(kind, r.get()), result.get()));
     });
-    f.store('i64', i32(0), this.#result, FLAG_RESULT);
-    storeState(f, FLAG_AUX, this.#aux);
+    f.store('i64', i32(0), result.get(), FLAG_RESULT);
+    storeState(f, FLAG_AUX, aux.get());
   }
 
   // What FlagEmitter asks.
@@ -181,8 +223,8 @@ export class UnitFlags implements UnitFlagStore {
     if (this.#state.form !== 'words') unexpected('set in a branch');
     // Both are evaluated before either is set: they may say what the other was.
     const aux = this.f.let(auxOf(operation));
-    this.f.set(this.#result, resultOf(operation));
-    this.f.set(this.#aux, aux);
+    this.#places.result.set(resultOf(operation));
+    this.#places.aux.set(aux);
   }
 
   noteCarry(cf: Value): boolean {
@@ -198,28 +240,28 @@ export class UnitFlags implements UnitFlagStore {
     const state = this.#state;
     if (state.form === 'operation') return carryOf(state.operation);
     if (state.form === 'found') return state.carry ?? unexpected('read');
-    return this.#aux.shrU(31);
+    return this.#places.aux.get().shrU(31);
   }
 
   loadResult(): Value {
     const state = this.#state;
     if (state.form === 'operation') return resultOf(state.operation);
-    return state.form === 'found' ? unexpected('read') : this.#result;
+    return state.form === 'found' ? unexpected('read') : this.#places.result.get();
   }
 
   loadAux(): Value {
     const state = this.#state;
     if (state.form === 'operation') return auxOf(state.operation);
-    return state.form === 'found' ? unexpected('read') : this.#aux;
+    return state.form === 'found' ? unexpected('read') : this.#places.aux.get();
   }
 
   storeWords(result: Value, aux: Value): void {
     const { f } = this;
     if (f.depth !== this.#depth && this.#state.form !== 'words') unexpected('set in a branch');
     const pinned = f.let(aux);
-    f.set(this.#result, result);
-    f.set(this.#aux, pinned);
-    f.set(this.#kind, i32(0));
+    this.#places.result.set(result);
+    this.#places.aux.set(pinned);
+    this.#places.kind.set(i32(0));
     this.#become(WORDS);
   }
 
@@ -246,15 +288,15 @@ export class UnitFlags implements UnitFlagStore {
     return !hasCarryIn && (!overflow || kind === 'logic');
   }
 
-  /** Sets the locals from what is known, in whichever form is the cheaper. */
+  /** Sets the places from what is known, in whichever form is the cheaper. */
   #put(): void {
-    const { f } = this;
     const state = this.#state;
+    const places = this.#places;
     if (this.#isPut) return;
     if (state.form === 'found') {
       if (!state.isChanged) return;
-      f.set(this.#carry, state.carry!);
-      f.set(this.#kind, this.#kind.or(KIND_HAS_CARRY));
+      places.carry.set(state.carry!);
+      places.kind.set(places.kind.get().or(KIND_HAS_CARRY));
       return;
     }
     if (state.form === 'words') return;
@@ -267,24 +309,23 @@ export class UnitFlags implements UnitFlagStore {
     if (kind === 'sub') word |= KIND_DIFFERENCE;
     if (carry) {
       word |= KIND_HAS_CARRY;
-      f.set(this.#carry, carry);
+      places.carry.set(carry);
     }
     if (overflow) word |= KIND_HAS_OVERFLOW;
-    f.set(this.#kind, i32(word));
-    f.set(this.#r, r);
+    places.kind.set(i32(word));
+    places.r.set(r);
     // A result alone is a sum with zero, which has no carries.
-    f.set(this.#b, kind === 'logic' ? (overflow ?? i32(0)) : b);
+    places.b.set(kind === 'logic' ? (overflow ?? i32(0)) : b);
   }
 
-  /** Sets the locals to words. */
+  /** Sets the places to words. */
   #putWords(): void {
-    const { f } = this;
     const state = this.#state;
     if (state.form === 'words') return;
     if (state.form === 'found') unexpected('read');
-    f.set(this.#result, resultOf(state.operation));
-    f.set(this.#aux, auxOf(state.operation));
-    f.set(this.#kind, i32(0));
+    this.#places.result.set(resultOf(state.operation));
+    this.#places.aux.set(auxOf(state.operation));
+    this.#places.kind.set(i32(0));
   }
 }
 
@@ -323,6 +364,27 @@ function auxOf(operation: FlagOperation): Value {
     .and(AUX_CARRY | AUX_CARRY_BELOW)
     .or(adjust);
 }
+
+/** FLAG_RESULT of packed flags. */
+function packedResult(kind: Value, r: Value): Value {
+  const shift = kind.shrU(KIND_SHIFT);
+  return r.shl(shift).shrS(shift).extendS();
+}
+
+/** Makes flags that units left in memory, of whatever form, the two words of the state. */
+export const settleFlags: SharedFunction = {
+  name: 'settleFlags',
+  params: [],
+  build(f, { call }) {
+    const kind = f.let(loadState(FLAG_KIND));
+    f.if(kind.eqz(), () => f.return());
+    const r = f.let(loadState(FLAG_R));
+    const [b, carry, aux] = [loadState(FLAG_B), loadState(FLAG_CARRY), loadState(FLAG_AUX)];
+    storeState(f, FLAG_AUX, call(packedAux, kind, r, b, carry, aux));
+    f.if(kind.and(KIND_PACKED), () => f.store('i64', i32(0), packedResult(kind, r), FLAG_RESULT));
+    storeState(f, FLAG_KIND, i32(0));
+  },
+};
 
 /** (KIND, R, B, CARRY, AUX) → AUX for the state, for a KIND that is not 0. */
 export const packedAux: SharedFunction = {

@@ -22,7 +22,7 @@ import {
   ENTER_PAGE_BITS,
   ENTER_PAGE_SHIFT,
 } from './unit-entries.ts';
-import type { FlagForm, UnitFlagStore } from './unit-flags.ts';
+import { FLAGS_ANY, type FlagForm, type UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
 import { pageOf, type UnitBlock, type UnitInstruction, type UnitRegion } from './unit-region.ts';
 
@@ -39,6 +39,24 @@ const EXIT_OFFSET_SHIFT = 8;
 const EXIT_PAGE_SHIFT = EXIT_OFFSET_SHIFT + PAGE_BITS;
 const EXIT_JUMPS = -1;
 
+/** A unit to be made. */
+export interface UnitSource {
+  readonly region: UnitRegion;
+  /** Byte address of its cell (UnitEntries). */
+  readonly cell: number;
+  /**
+   * Whether registers and flags stay in locals as long as it runs: that suits long loops. Otherwise
+   * they lie in memory between blocks, and it is compiled and entered in far less time.
+   */
+  readonly keepsLocals: boolean;
+  /** Whether it runs only while CS has base 0 and spans 4 GiB. */
+  readonly isFlat: boolean;
+}
+
+function larger(forms: readonly FlagForm[]): FlagForm {
+  return forms.reduce((a, b) => (a > b ? a : b), FLAGS_ANY);
+}
+
 /** Functions that exits need: InterpreterContext has them. */
 export interface UnitTargets extends CallTargets {
   readonly go: FunctionReference;
@@ -54,6 +72,7 @@ export class UnitFrame {
   readonly fuel: Local;
   /** EIP of the start of the root page. */
   readonly base: Local;
+  readonly isCodeFlat: boolean;
   /** Where `finish` inside an instruction leads. */
   instructionEnd: Label | undefined;
   readonly #region: UnitRegion;
@@ -61,6 +80,10 @@ export class UnitFrame {
   readonly #indexes: ReadonlyMap<number, number>;
   readonly #enter: Local;
   readonly #registers: readonly Local[];
+  /** Registers stay in locals from block to block; else each block loads what it uses. */
+  readonly #keepsLocals: boolean;
+  /** By register: the scope in which the current block loaded or set it. */
+  readonly #loaded = new Map<number, number>();
   /** Read or written. */
   readonly #used = new Set<number>();
   /** By block: the form of the flags that it wants. */
@@ -80,7 +103,6 @@ export class UnitFrame {
 
   /**
    * @param f a unit: of ENTER (UnitEntries), EIP of the root page, and fuel
-   * @param cell byte address of the unit's cell
    * @param flagForms the form of the flags that each block of the region wants
    */
   constructor(
@@ -89,8 +111,10 @@ export class UnitFrame {
     region: UnitRegion,
     flags: UnitFlagStore,
     flagForms: readonly FlagForm[],
-    cell: number,
+    { cell, keepsLocals, isFlat }: Omit<UnitSource, 'region'>,
   ) {
+    this.#keepsLocals = keepsLocals;
+    this.isCodeFlat = isFlat;
     this.f = f;
     this.flags = flags;
     this.#flagForms = flagForms;
@@ -109,12 +133,27 @@ export class UnitFrame {
   }
 
   register(number: number): Value {
-    this.#used.add(number);
+    if (this.#keepsLocals) this.#used.add(number);
+    else if (!this.#isLoaded(number)) {
+      this.#loadRegister(number);
+      this.#loaded.set(number, this.f.scope);
+    }
     return this.#registers[number]!;
   }
 
+  /** Whether the register's local has been loaded on every way from the start of the block. */
+  #isLoaded(number: number): boolean {
+    const scope = this.#loaded.get(number);
+    return scope !== undefined && this.f.isWithin(scope);
+  }
+
+  #loadRegister(number: number): void {
+    this.f.set(this.#registers[number]!, loadState(GPR + number * GPR_BYTES));
+  }
+
   setRegister(number: number, value: Value): void {
-    this.#used.add(number);
+    if (this.#keepsLocals) this.#used.add(number);
+    else if (!this.#isLoaded(number)) this.#loaded.set(number, this.f.scope);
     const local = this.#registers[number]!;
     this.f.set(local, value);
     // At once, so that the many exits need not: the upper half is zero.
@@ -131,6 +170,7 @@ export class UnitFrame {
     const { f } = this;
     const flow = new UnitFlow(f, this.#region.structure, this.#enter, (index) => {
       this.#block = this.#region.blocks[index]!;
+      this.#loaded.clear();
       this.flags.enterBlock(this.#flagForms[index]!);
       emitBlock(this.#block);
     });
@@ -217,10 +257,11 @@ export class UnitFrame {
     if (this.#region.pages.length > 1) this.#emitReached();
     f.set(this.#enter, this.#enter.and((1 << ENTER_PAGE_SHIFT) - 1));
     if (this.#tlb) f.set(this.#tlb, loadState(TLB_BASE));
-    for (const number of this.#used) {
-      f.set(this.#registers[number]!, loadState(GPR + number * GPR_BYTES));
+    if (this.#keepsLocals) {
+      for (const number of this.#used) this.#loadRegister(number);
     }
-    this.flags.loadAll();
+    const { entries } = this.#region;
+    this.flags.loadAll(this.targets, larger(entries.map((entry) => this.#flagForms[entry]!)));
   }
 
   /** Which pages are known to be there: what was found in runs before holds as long as the key. */

@@ -13,7 +13,7 @@ import {
 import { EngineEmitter } from './engine-emitter.ts';
 import { type FlagEffect, FlagWitness, flagEffectOf, flagNeeds } from './unit-flag-needs.ts';
 import { FLAGS_ANY, type FlagForm, UnitFlags } from './unit-flags.ts';
-import { UnitFrame, type UnitTargets } from './unit-frame.ts';
+import { UnitFrame, type UnitSource, type UnitTargets } from './unit-frame.ts';
 import {
   branchTarget,
   graphOf,
@@ -54,13 +54,6 @@ function importTargets(module: ModuleBuilder): UnitTargets {
   }
 }
 
-/** A unit to be made. */
-export interface UnitSource {
-  readonly region: UnitRegion;
-  /** Byte address of its cell (UnitEntries). */
-  readonly cell: number;
-}
-
 /** The bytes of a module of several units; it exports `u0`, `u1` … */
 export function buildUnits(sources: readonly UnitSource[]): Uint8Array {
   const module = new ModuleBuilder();
@@ -75,9 +68,11 @@ export function buildUnits(sources: readonly UnitSource[]): Uint8Array {
   return module.toBytes();
 }
 
-function buildBody({ region, cell }: UnitSource, targets: UnitTargets): FunctionBuilder {
+function buildBody(source: UnitSource, targets: UnitTargets): FunctionBuilder {
   const f = new FunctionBuilder(UNIT);
-  const frame = new UnitFrame(f, targets, region, new UnitFlags(f), flagFormsOf(region), cell);
+  const { region, keepsLocals } = source;
+  const flags = new UnitFlags(f, !keepsLocals);
+  const frame = new UnitFrame(f, targets, region, flags, flagFormsOf(region, keepsLocals), source);
   frame.build((block) => emitBlock(frame, block));
   return f;
 }
@@ -96,7 +91,7 @@ function emitBlock(frame: UnitFrame, block: UnitBlock): void {
 }
 
 /** The form of the flags that each block wants at its start. */
-function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
+function flagFormsOf({ blocks, entries }: UnitRegion, keepsLocals: boolean): FlagForm[] {
   const { successors } = graphOf(blocks, entries);
   const starts = new Set(blocks.map(({ start }) => start));
   return flagNeeds(
@@ -115,7 +110,7 @@ function flagFormsOf({ blocks, entries }: UnitRegion): FlagForm[] {
           .slice(0, isDeferred ? -1 : undefined)
           .map((instruction) => flagEffectOf(instruction, witness)),
         successors: successors[index]!,
-        doesLeave: !staysInUnit,
+        doesLeave: keepsLocals && !staysInUnit,
       };
     }),
   );
@@ -171,7 +166,11 @@ function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagE
   const region = makeRegion(offset, [block], new Set([offset]), { recordsOf: () => 0 });
   const f = new FunctionBuilder(UNIT);
   const flags = new FlagWitness(f);
-  const frame = new UnitFrame(f, importTargets(new ModuleBuilder()), region, flags, [FLAGS_ANY], 0);
+  const frame = new UnitFrame(f, importTargets(new ModuleBuilder()), region, flags, [FLAGS_ANY], {
+    cell: 0,
+    keepsLocals: true,
+    isFlat: false,
+  });
   const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
   frame.build(() => {
     emitRow(frame, instruction, 1, immediate, { changesInBranch: false, mayLeave: false });

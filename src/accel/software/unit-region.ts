@@ -7,13 +7,13 @@ import { KIND_PAGE_BRANCH } from './record.ts';
 import { type ControlGraph, type Structure, structureOf } from './unit-structure.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
-const INSTRUCTIONS_MAX = 160;
+const INSTRUCTIONS_MAX = 320;
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
 /** Most instructions of one block: UnitFrame counts them in a byte. */
 const BLOCK_INSTRUCTIONS_MAX = 255;
 /** Pages of one unit; UnitEntries has room for so many. */
-export const PAGES_MAX = 16;
+const PAGES_MAX = 32;
 const PAGE_BITS = 12;
 
 /** One instruction, as its record says. Offsets count from the start of the unit's root page. */
@@ -169,7 +169,9 @@ export class PageSet {
 
   /** Takes the pages of an instruction in, if there is room for them. */
   take({ offset, next }: UnitInstruction): boolean {
-    const wanted = new Set([pageOf(offset), pageOf(next - 1)].filter((page) => !this.#pages.has(page)));
+    const wanted = new Set(
+      [pageOf(offset), pageOf(next - 1)].filter((page) => !this.#pages.has(page)),
+    );
     if (this.#pages.size + wanted.size > PAGES_MAX) return false;
     for (const page of wanted) this.#pages.add(page);
     return true;

@@ -26,6 +26,7 @@ export class UnitSite implements EngineSite {
   /** Where the target of the branch is known to be at hand. */
   #reachedScope = -1;
   readonly slow = undefined;
+  readonly isCodeFlat: boolean;
 
   constructor(
     frame: UnitFrame,
@@ -37,6 +38,7 @@ export class UnitSite implements EngineSite {
     this.#instruction = instruction;
     this.#left = left;
     this.f = frame.f;
+    this.isCodeFlat = frame.isCodeFlat;
     this.targets = frame.targets;
     this.#scope = frame.f.scope;
     const { reg, base, index, scale, segment, displacement } = instruction;
