@@ -371,7 +371,7 @@ function runRecorded({ machine, state }: CodeBoard, steps: number): void {
     path.note(state.eip);
     machine.vcpu.run(1);
   }
-  (machine.vcpu as SoftwareVCPU).translator.addPath(path, true);
+  (machine.vcpu as SoftwareVCPU).translator.addPath(path, 0);
 }
 
 test.each([

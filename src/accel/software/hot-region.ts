@@ -16,7 +16,7 @@ import {
 } from './unit-region.ts';
 
 /** Most instructions of one unit. */
-const INSTRUCTIONS_MAX = 1500;
+const INSTRUCTIONS_MAX = 400;
 /** An indirect jump compares with so many targets. */
 const TARGETS_MAX = 4;
 

@@ -1,5 +1,5 @@
-// What ran, instruction by instruction, for a few milliseconds: from it a unit is made that has just
-// the code that runs together, whatever pages and functions it lies in.
+// What ran, instruction by instruction, for a moment: from it a unit is made that has just the code
+// of a loop, whatever pages and functions it lies in.
 
 /** Instructions of one recording. */
 export const PATH_STEPS = 4000;

@@ -28,15 +28,13 @@ const HEAT_MIN = 4;
 const REWRITES_MAX = 16;
 /** Units of one module, and instructions for which the first of them waits for others. */
 const BATCH_MAX = 16;
-/** Samples in one unit, without another between, after which its path may be all that runs. */
-const STREAK_MIN = 8;
 /**
- * Samples in units that are not made of paths before one more is, however much runs beside it: it
- * takes the host as long to compile as these took to run.
+ * A path is recorded after so many samples in one unit without another between, and after so many
+ * instructions in any but those of paths.
  */
-const COLD_SAMPLES_MIN = 250;
-/** A path that so few instructions have so much of is a loop, whose registers stay in locals. */
-const LOOP_INSTRUCTIONS_MAX = 400;
+const STREAK_MIN = 8;
+const COLD_INSTRUCTIONS_MIN = 40_000_000;
+/** How much of a path a unit must have, so that it stays in there: 0 to 1. */
 const LOOP_COVERAGE_MIN = 0.9;
 const WAIT_INSTRUCTIONS = 40_000;
 
@@ -65,8 +63,9 @@ export interface Unit {
   /** Its entries' records and table indexes; none before it is installed. */
   entries: readonly (readonly [record: number, entry: number])[];
   isDropped: boolean;
-  /** Made of a recorded path. */
+  /** Made of the recorded path of a loop. */
   readonly isHot: boolean;
+  /** See UnitSource. */
   readonly keepsLocals: boolean;
   /** Relies on a flat CS. */
   readonly isFlat: boolean;
@@ -130,8 +129,8 @@ export class Translator {
   #waited = 0;
   #compilingCount = 0;
   /** Whether instructions with a meaning are left to the interpreter. */
-  /** Samples in other units than those of paths since the last of these was made. */
-  #coldSamples = 0;
+  /** Instructions in other units than those of paths since a path was recorded. */
+  #coldInstructions = 0;
   #lastSampled: Unit | undefined;
   #streak = 0;
   readonly #deferred = new Map<HandlerMeaning, boolean>();
@@ -185,7 +184,7 @@ export class Translator {
     if (here === undefined) return false;
     const page = this.#page(here.slot);
     if (page.covered[here.offset] !== 0) {
-      this.#countIn(here);
+      this.#countIn(here, instructions);
       return true;
     }
     if (page.rewrites > REWRITES_MAX || ++page.samples < HEAT_MIN) return false;
@@ -193,25 +192,27 @@ export class Translator {
     return true;
   }
 
-  /** Counts a sample in the unit that has the code of a place. */
-  #countIn({ slot, offset }: CodePlace): void {
+  /** Counts a sample, so many instructions, in the unit that has the code of a place. */
+  #countIn({ slot, offset }: CodePlace, instructions: number): void {
     let unit: Unit | undefined;
     for (const each of this.#page(slot).units) {
       if (!this.#usesBytes(each, slot, offset, offset + 1)) continue;
       if (each.isHot) return;
       unit = each;
     }
-    this.#coldSamples++;
+    this.#coldInstructions += instructions;
     this.#streak = unit === this.#lastSampled ? this.#streak + 1 : 1;
     this.#lastSampled = unit;
-    if (this.#streak === STREAK_MIN || this.#coldSamples >= COLD_SAMPLES_MIN) this.wantsPath = true;
+    const isMuch = this.#coldInstructions >= COLD_INSTRUCTIONS_MIN;
+    if (isMuch || this.#streak === STREAK_MIN) this.wantsPath = true;
   }
 
   /**
-   * Makes a unit of what was recorded, if it is a loop.
-   * @param isWorth whether one is made in any case
+   * Makes a unit of what was recorded, if it has most of it: then it is a loop, which stays in the
+   * unit. Of other paths units would be large, dear to compile, and left soon.
    */
-  addPath(path: RecordedPath, isWorth = this.#coldSamples >= COLD_SAMPLES_MIN): void {
+  addPath(path: RecordedPath, coverageMin = LOOP_COVERAGE_MIN): void {
+    this.#coldInstructions = 0;
     const hottest = path.hottest();
     const records = hottest < 0 ? 0 : recordsAt(this.#reading, hottest - (hottest % PAGE_SIZE));
     if (records === 0) return;
@@ -220,12 +221,8 @@ export class Translator {
     const reader = new UnitReader(this.#reading, pageStart, records, false);
     const graph = path.graphFrom(pageStart);
     const region = findHotRegion(reader, graph, offset);
-    const isLoop =
-      instructionCount(region) <= LOOP_INSTRUCTIONS_MAX &&
-      coverageOf(region, graph) >= LOOP_COVERAGE_MIN;
-    if (!isLoop && !isWorth) return;
-    this.#coldSamples = 0;
-    const kind = { isHot: true, keepsLocals: isLoop };
+    if (coverageOf(region, graph) < coverageMin) return;
+    const kind = { isHot: true, keepsLocals: true };
     if (this.#queueUnit(this.#cache.slotOf(records), region, kind)) this.#compileSoon();
   }
 
