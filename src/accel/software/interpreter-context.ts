@@ -50,7 +50,7 @@ import {
   HEAT_BYTES,
   HEAT_IS_HIGH,
   JUMP_CACHE,
-  JUMP_CACHE_COUNT,
+  JUMP_CACHE_BITS,
   JUMP_ROW_SHIFT,
   RECORD_HANDLER,
   RECORD_SHIFT,
@@ -166,7 +166,8 @@ function originalOf(handler: Value): Value {
 
 /** Address of the row of the jump cache for an EIP. */
 function jumpRow(eip: Value): Value {
-  const index = eip.xor(eip.shrU(12)).and(JUMP_CACHE_COUNT - 1);
+  // By the golden ratio: functions at the same place of many pages must not meet in few rows.
+  const index = eip.mul(0x9e37_79b1 | 0).shrU(32 - JUMP_CACHE_BITS);
   return index.shl(JUMP_ROW_SHIFT);
 }
 

@@ -142,5 +142,6 @@ export const FLAG_CARRY = CODE_KEY + 16;
  * called with: u32 number of the entry and its unit, u32 EIP of the root page (UnitEntries).
  */
 export const JUMP_CACHE = 0x8000;
-export const JUMP_CACHE_COUNT = 2048;
+export const JUMP_CACHE_BITS = 11;
+export const JUMP_CACHE_COUNT = 1 << JUMP_CACHE_BITS;
 export const JUMP_ROW_SHIFT = 4;
