@@ -72,7 +72,7 @@ export function firstDifference(
     );
     let found: string[];
     try {
-      found = differences(c, native, quire.run(c.record), oracle.vendor);
+      found = differences(c, native, quire.run(c.record));
     } catch (error) {
       found = [error instanceof Error ? (error.stack ?? error.message) : String(error)];
     }

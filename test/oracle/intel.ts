@@ -31,6 +31,9 @@ const TOP_MASK = 7 << TOP_SHIFT;
 /** IE, OE and UE of the status word, whose masks lie where they do; and ES. */
 const SUPPRESSING = 0x19;
 const ERROR_SUMMARY = 0x80;
+const UNDERFLOW = 0x10;
+/** UE, and ES and B. */
+const UNMASKED_UNDERFLOW = 0x8090;
 const INDEFINITE_SIGNIFICAND = 0xc000_0000_0000_0000n;
 
 /** Two results of one case, the host's and Quire's. */
@@ -167,6 +170,33 @@ function settleMMXStore({ c, native }: Results): void {
   registers.set(rotated);
 }
 
+/**
+ * FPREM and FPREM1 by infinity and FSCALE by zero leave ST(0) as it is, even a denormal with
+ * underflow unmasked. To AMD that is a tiny result like any other (SDM volume 1, 8.5.5).
+ */
+function settleTinyCopy({ c, native, quire }: Results): void {
+  const st = (view: DataView, index: number) => {
+    const at = RECORD_FX + FX_ST + index * FX_REGISTER_BYTES;
+    return [view.getBigUint64(at, true), view.getUint16(at + 8, true)] as const;
+  };
+  const [significand, signExponent] = st(c.view, 0);
+  const [other, otherExponent] = st(c.view, 1);
+  const isSpecial =
+    c.form.mnemonic === 'FSCALE'
+      ? other === 0n && (otherExponent & 0x7fff) === 0
+      : other === 1n << 63n && (otherExponent & 0x7fff) === 0x7fff;
+  const isMasked = (c.view.getUint16(RECORD_FX + FX_CONTROL, true) & UNDERFLOW) !== 0;
+  const isTiny = (signExponent & 0x7fff) === 0;
+  const [hostSignificand, hostExponent] = st(native, 0);
+  const isCopy = hostSignificand === significand && hostExponent === signExponent;
+  if (isMasked || !isSpecial || !isTiny || !isCopy) return;
+  const status = native.getUint16(RECORD_FX + FX_STATUS, true);
+  native.setUint16(RECORD_FX + FX_STATUS, status | UNMASKED_UNDERFLOW, true);
+  const [scaled, scaledExponent] = st(quire, 0);
+  native.setBigUint64(RECORD_FX + FX_ST, scaled, true);
+  native.setUint16(RECORD_FX + FX_ST + 8, scaledExponent, true);
+}
+
 /** By opcode as forms.ts has it: whether the difference in faults is one that is known. */
 const KNOWN_FAULTS: ReadonlyMap<string, (results: Results) => boolean> = new Map([
   ['62', isEarlyBound],
@@ -188,6 +218,7 @@ const SETTLED: ReadonlyMap<string, (results: Results) => void> = new Map([
   ['66 0F F7', settleMaskedMove],
   ['DB /7', settleExtendedStore],
   ['DF /6', settleExtendedStore],
+  ...['D9 F5', 'D9 F8', 'D9 FD'].map((opcode) => [opcode, settleTinyCopy] as const),
   ...['0F 7E', '0F 7F', '0F E7'].map((opcode) => [opcode, settleMMXStore] as const),
 ]);
 

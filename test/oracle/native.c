@@ -1,11 +1,8 @@
 /*
  * Runs single instructions on the host's own processor, for test/oracle/native.ts.
  *
- * Records come in on stdin and go out on stdout, RECORD_BYTES each, little-endian; a header goes out
- * first. The layout is test/oracle/record.ts's:
- *
- *   head 0 u32 magic "QOR2"  4 u32 whether the data page lies below 64 KiB as well
- *        8 u8[12] vendor as CPUID has it  20 u32 0
+ * Records come in on stdin and go out on stdout, RECORD_BYTES each, little-endian; a 16-byte header
+ * goes out first. The layout is test/oracle/record.ts's:
  *
  *   in   0 u8 length  1 u8[15] code  16 u32[8] EAX ECX EDX EBX ESP EBP ESI EDI  48 u32 EFLAGS
  *        52 u32 offset of the instruction in the code area  56 u32 option bits  60 u32 (unused)
@@ -19,7 +16,6 @@
  * neighbours of all three are not mapped. Built with: gcc -m32 -static -no-pie -O1.
  */
 #define _GNU_SOURCE
-#include <cpuid.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -215,8 +211,7 @@ int main(void) {
   for (int i = 0; i < 5; i++) sigaction(signals[i], &action, 0);
   __asm__ volatile("mov %%gs, %0" : "=r"(saved_gs));
 
-  uint32_t header[6] = {0x32524f51 /* "QOR2" */, has_low, 0, 0, 0, 0}, highest;
-  __cpuid(0, highest, header[2], header[4], header[3]); /* The name is in EBX, EDX, ECX. */
+  uint32_t header[4] = {0x31524f51 /* "QOR1" */, has_low, 0, 0};
   if (write_all(header, sizeof header)) return 5;
   size_t held = 0;
   for (;;) {

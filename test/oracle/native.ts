@@ -9,14 +9,12 @@ import { RECORD_BYTES } from './record.ts';
 const HERE = dirname(fileURLToPath(import.meta.url));
 const SOURCE = join(HERE, 'native.c');
 const BUILD = join(HERE, '../../build/oracle');
-const HEADER_BYTES = 24;
-const HEADER_MAGIC = 0x32524f51;
+const HEADER_BYTES = 16;
+const HEADER_MAGIC = 0x31524f51;
 
 export interface NativeOracle {
   /** Whether the data page is also mapped below 64 KiB (vm.mmap_min_addr permitting). */
   readonly hasLowMemory: boolean;
-  /** The maker of the host's processor as CPUID names it, such as `GenuineIntel`. */
-  readonly vendor: string;
   /**
    * Results of `cases` (whole records) in their order.
    * @throws {Error} if the native program ended early, with the index of the case that ended it
@@ -60,7 +58,6 @@ export function openNativeOracle(): NativeOracleOrReason {
   return {
     oracle: {
       hasLowMemory: hello.stdout.readUInt32LE(4) === 1,
-      vendor: hello.stdout.toString('latin1', 8, 20),
       run(cases) {
         const { status, signal, stdout, error } = call(cases);
         if (status !== 0 || stdout.length !== cases.length + HEADER_BYTES) {
