@@ -44,8 +44,8 @@ const SSE_TINY = 2 ** -126 * (1 + SSE_TOLERANCE);
 const hex = (value: number, digits = 8) => value.toString(16).padStart(digits, '0');
 
 /**
- * Lines that each name one difference; empty where both agree. `native` is the host's result, and is
- * changed where the host is Intel's and known to do otherwise than Quire.
+ * Lines that each name one difference; empty where both agree. `native` is the host's result, and
+ * is changed where the host is Intel's and known to do otherwise than Quire.
  */
 export function differences(c: GeneratedCase, native: DataView, quire: DataView): string[] {
   const found = rawDifferences(c, native, quire);

@@ -1,6 +1,6 @@
 // What Intel's processors do otherwise than AMD's, which Quire follows where the manuals leave a
-// choice. Seen on Sapphire Rapids (family 6, model 0xcf); the SDM's section is named where it speaks
-// of the matter. Each difference is known to the bit: anything else is still reported.
+// choice. Seen on Emerald Rapids (family 6, model 0xcf); the SDM's section is named where it speaks
+// of the matter. What is not one of these differences is still reported.
 //
 // Most are about an instruction that has two reasons to fault: "exceptions within each class are
 // implementation-dependent and may vary from processor to processor" (SDM volume 3, "Priority Among
@@ -70,8 +70,8 @@ function isEarlyBound(results: Results): boolean {
 }
 
 /**
- * A store that an unmasked exception suppresses (SDM volume 1, 8.5.1, 8.5.4 and 8.5.5) does not look
- * at its operand. AMD does.
+ * A store that an unmasked exception suppresses (SDM volume 1, 8.5.1, 8.5.4 and 8.5.5) does not
+ * look at its operand. AMD does.
  */
 function isUnseenStore({ c, native, quire }: Results): boolean {
   const unmasked = ~c.view.getUint16(RECORD_FX + FX_CONTROL, true);
@@ -81,13 +81,13 @@ function isUnseenStore({ c, native, quire }: Results): boolean {
   return vectorOf(native) === NO_VECTOR && hasFault && isSuppressed;
 }
 
-/** POP of a segment register reads only the 16 bits that it takes; what is behind may be missing. */
+/** POP of a segment register reads only the 16 bits that it takes; the others may be missing. */
 function isShortPop(results: Results): boolean {
   const esp = register(results.c.view, ESP);
   return vectorOf(results.native) !== PAGE_FAULT && isBeyondHost(results, esp, 2);
 }
 
-/** So it is with CS. "RET": "32-bit pop, high-order 16 bits discarded"; not that they are read. */
+/** So it is with CS. "RET": "32-bit pop, high-order 16 bits discarded". */
 function isShortReturn(results: Results): boolean {
   const esp = register(results.c.view, ESP);
   const hostBytes = results.c.operandBytes + 2;
@@ -106,7 +106,7 @@ function settlePush({ c, native }: Results): void {
   if (isUnmodified) native.setUint16(upper, 0, true);
 }
 
-/** Reads ES:EDI before DS:ESI: of two faults the former's counts. AMD, and Quire, begin with ESI. */
+/** Reads ES:EDI before DS:ESI: of two faults the former's counts. AMD begins with DS:ESI. */
 function settleCompare({ c, native, quire }: Results): void {
   const isOf = (result: DataView, index: number) => {
     const sizeBytes = c.form.operands[0] === 'Xb' ? 1 : c.operandBytes;
@@ -133,8 +133,8 @@ function settleMaskedMove({ c, native }: Results): void {
 }
 
 /**
- * Of a number of 80 bits the first 64 are stored even if the page of the others is missing: "some of
- * the accesses may complete […] while another causes the operation to fault" (SDM volume 3,
+ * Of a number of 80 bits the first 64 are stored even if the page of the others is missing: "some
+ * of the accesses may complete […] while another causes the operation to fault" (SDM volume 3,
  * "Guaranteed Atomic Operations").
  */
 function settleExtendedStore({ c, native }: Results): void {

@@ -96,8 +96,8 @@ const FSCALE = 10;
 const UNMASKED_UNDERFLOW = 0x8090;
 
 /**
- * Whether an Intel host copied a denormal and no more, as it does in FPREM and FPREM1 by infinity and
- * in FSCALE by zero. To AMD, with underflow unmasked, that is a tiny result like any other.
+ * Whether an Intel host copied a denormal and no more, as it does in FPREM and FPREM1 by infinity
+ * and in FSCALE by zero. To AMD, with underflow unmasked, that is a tiny result like any other.
  */
 function isIntelCopy(operation: number, bytes: Uint8Array, host: Uint8Array, ours: Uint8Array) {
   if (!isIntelHost || ![FPREM, FPREM1, FSCALE].includes(operation)) return false;
