@@ -44,6 +44,7 @@ export interface GeneratedCase {
   readonly lengthBytes: number;
   /** Operand size of `v` operands, bytes. */
   readonly operandBytes: 2 | 4;
+  readonly addressBytes: 2 | 4;
   /** Linear address of the ModRM or implicit memory operand, if there is one. */
   readonly target: number | undefined;
   /** The last immediate byte, and the register field of the ModRM byte. */
@@ -224,6 +225,7 @@ export function generateCase(form: Form, random: Random, hasLowMemory: boolean):
     start,
     lengthBytes: current.bytes.length,
     operandBytes,
+    addressBytes,
     target: current.target,
     immediate,
     registerField: current.registerField,

@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { fuzzOptions } from '../../../test/fuzz-options.ts';
+import { isIntelHost } from '../../../test/host-vendor.ts';
 import {
   CASE_BYTES,
   describe,
@@ -88,6 +89,27 @@ function randomCase(random: () => number, operation: number, isMemory: boolean):
   return bytes;
 }
 
+const FPREM = 8;
+const FPREM1 = 9;
+const FSCALE = 10;
+/** UE, and ES and B. */
+const UNMASKED_UNDERFLOW = 0x8090;
+
+/**
+ * Whether an Intel host copied a denormal and no more, as it does in FPREM and FPREM1 by infinity
+ * and in FSCALE by zero. To AMD, with underflow unmasked, that is a tiny result like any other.
+ */
+function isIntelCopy(operation: number, bytes: Uint8Array, host: Uint8Array, ours: Uint8Array) {
+  if (!isIntelHost || ![FPREM, FPREM1, FSCALE].includes(operation)) return false;
+  const other = `${hex(bytes, 32, 2)}:${hex(bytes, 24, 8)}`;
+  const isSpecial =
+    operation === FSCALE ? /^[08]0{3}:0{16}$/.test(other) : /^[7f]fff:80{15}$/.test(other);
+  const isTiny = /^[08]000$/.test(hex(bytes, 16, 2));
+  const isCopy = hex(host, 8, 10) === hex(bytes, 8, 10);
+  const [a, b] = [host, ours].map((r) => new DataView(r.buffer, r.byteOffset).getUint32(0, true));
+  return isSpecial && isTiny && isCopy && b === (a! | UNMASKED_UNDERFLOW);
+}
+
 const { seed, numRuns } = fuzzOptions(400);
 for (const [operation, pattern, index, sizeBytes] of OPERATIONS) {
   const title = `row ${pattern} (native operation ${operation}) does what the host's x87 does`;
@@ -108,6 +130,7 @@ for (const [operation, pattern, index, sizeBytes] of OPERATIONS) {
       if (isEmptyIn(machine, 0)) for (const r of [expected, actual]) r.fill(0, 8, 24);
       if (isEmptyIn(machine, 1)) for (const r of [expected, actual]) r.fill(0, 24, 40);
       if (describe(expected) === describe(actual)) return;
+      if (isIntelCopy(operation, bytes, expected, actual)) return;
       differences.push(
         `cw=${hex(bytes, 4, 2)} a=${hex(bytes, 16, 2)}:${hex(bytes, 8, 8)} ` +
           `b=${hex(bytes, 32, 2)}:${hex(bytes, 24, 8)}\n` +
