@@ -49,9 +49,6 @@ import {
   HEAT_BASE,
   HEAT_BYTES,
   HEAT_IS_HIGH,
-  JUMP_CACHE,
-  JUMP_CACHE_BITS,
-  JUMP_ROW_SHIFT,
   RECORD_HANDLER,
   RECORD_SHIFT,
 } from './record.ts';
@@ -66,6 +63,9 @@ import {
   ENTER_BYTES,
   ENTER_START,
   ENTER_UNIT_SHIFT,
+  JUMP_CACHE,
+  JUMP_CACHE_BITS,
+  JUMP_ROW_SHIFT,
   ORIGINALS,
   UNIT_ENTRIES_MAX,
 } from './unit-entries.ts';
@@ -168,7 +168,7 @@ function originalOf(handler: Value): Value {
 function jumpRow(eip: Value): Value {
   // By the golden ratio: functions at the same place of many pages must not meet in few rows.
   const index = eip.mul(0x9e37_79b1 | 0).shrU(32 - JUMP_CACHE_BITS);
-  return index.shl(JUMP_ROW_SHIFT);
+  return index.shl(JUMP_ROW_SHIFT).add(loadState(ENTRIES_BASE));
 }
 
 export class InterpreterContext {

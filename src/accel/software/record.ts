@@ -136,12 +136,3 @@ export const FLAG_KIND = CODE_KEY + 4;
 export const FLAG_R = CODE_KEY + 8;
 export const FLAG_B = CODE_KEY + 12;
 export const FLAG_CARRY = CODE_KEY + 16;
-
-/**
- * Jump cache: where units are entered, by EIP. A row: u32 EIP, u32 CODE_KEY, then what the unit is
- * called with: u32 number of the entry and its unit, u32 EIP of the root page (UnitEntries).
- */
-export const JUMP_CACHE = 0x8000;
-export const JUMP_CACHE_BITS = 11;
-export const JUMP_CACHE_COUNT = 1 << JUMP_CACHE_BITS;
-export const JUMP_ROW_SHIFT = 4;

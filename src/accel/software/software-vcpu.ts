@@ -54,8 +54,6 @@ import {
   HEAT_BYTES,
   HEAT_IS_HIGH,
   ISOLATED_RECORDS,
-  JUMP_CACHE,
-  JUMP_CACHE_COUNT,
   RAM_BASE,
   RECORD_LENGTH,
   RECORD_SHIFT,
@@ -278,8 +276,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     if (u32[CODE_KEY >> 2]! < CODE_KEY_MAX) return;
     // Before keys repeat, everything that was noted under one goes.
     u32[CODE_KEY >> 2] = 0;
-    u32.fill(0, JUMP_CACHE >> 2, (JUMP_CACHE >> 2) + JUMP_CACHE_COUNT * 4);
-    this.translator.forgetReached();
+    this.translator.forgetKeys();
   }
 
   /** Brings the code key up to date with mode and CS, which nothing changes while code runs. */

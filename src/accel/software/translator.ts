@@ -107,7 +107,7 @@ export class Translator {
    * ms or two, and the way to another thread and back as long as a slice or more.
    */
   compilesInBackground = false;
-  /** Whether units that are not made of paths keep registers in locals, too: for tests. */
+  /** Whether all units keep registers in locals: for tests. */
   keepsLocals = false;
   /** Set when a path should be recorded from EIP on, for `addPath`. */
   wantsPath = false;
@@ -267,9 +267,9 @@ export class Translator {
     return this.#installedInstructions;
   }
 
-  /** Forgets which pages units reached; they ask again. */
-  forgetReached(): void {
-    this.#entries.forgetReached();
+  /** Forgets everything that was noted under a CODE_KEY. */
+  forgetKeys(): void {
+    this.#entries.forgetKeys();
   }
 
   /** Takes every unit back. */
@@ -295,8 +295,14 @@ export class Translator {
   /** Finds a unit for the code at a place and queues it. */
   #plan({ slot, pageEip, offset }: CodePlace, decodes: boolean): boolean {
     const records = this.#cache.recordsOfSlot(slot);
-    const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), offset);
-    this.#page(slot).roots.add(offset);
+    const reader = new UnitReader(this.#reading, pageEip, records, decodes);
+    const found = findRegion(reader, offset);
+    // A sample in the middle of a loop's block would cut it in two.
+    const before = found.blocks.find(
+      ({ fallsThrough, instructions }) => fallsThrough && instructions.at(-1)!.next === offset,
+    );
+    const region = before && pageOf(before.start) === 0 ? findRegion(reader, before.start) : found;
+    this.#page(slot).roots.add(offset).add(region.root);
     return this.#queueUnit(slot, region, { isHot: false, keepsLocals: this.keepsLocals });
   }
 

@@ -32,7 +32,15 @@ export const CELL_KEY = 0;
 export const CELL_BASE = 4;
 export const CELL_REACHED = 8;
 export const CELL_FLAT = 12;
-export const ENTRY_TABLES_BYTES = CELLS + UNITS_MAX * CELL_BYTES;
+/**
+ * Behind them the jump cache: where units are entered, by EIP. A row: u32 EIP, u32 CODE_KEY, then
+ * what the unit is called with: u32 ENTER, u32 EIP of the root page.
+ */
+export const JUMP_CACHE = CELLS + UNITS_MAX * CELL_BYTES;
+export const JUMP_CACHE_BITS = 14;
+export const JUMP_ROW_SHIFT = 4;
+const JUMP_CACHE_BYTES = 1 << (JUMP_CACHE_BITS + JUMP_ROW_SHIFT);
+export const ENTRY_TABLES_BYTES = JUMP_CACHE + JUMP_CACHE_BYTES;
 
 /** Hands out numbers; the last one given back is the next. */
 class Places {
@@ -115,8 +123,10 @@ export class UnitEntries {
     this.#units.give(place);
   }
 
-  /** Forgets which pages units reached. */
-  forgetReached(): void {
+  /** Forgets everything that was noted under a CODE_KEY. */
+  forgetKeys(): void {
+    const jumps = (this.#offset + JUMP_CACHE) >>> 2;
+    this.#u32.fill(0, jumps, jumps + JUMP_CACHE_BYTES / 4);
     for (let place = this.#firstUnit; place < this.#firstUnit + UNITS_MAX; place++) {
       this.#u32[(this.cellOf(place) + CELL_KEY) >>> 2] = 0;
     }

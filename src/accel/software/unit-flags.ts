@@ -50,8 +50,8 @@ type FlagState =
 
 /** What a unit's frame asks of the flags beside what FlagEmitter does. */
 export interface UnitFlagStore extends FlagStore {
-  /** Where the unit is entered, and blocks want the flags in `form`. */
-  loadAll(targets: CallTargets, form: FlagForm): void;
+  /** Where the unit is entered: makes them words, with CARRY. */
+  loadAll(targets: CallTargets): void;
   /** A block begins, to which every way brings the flags in `form`. */
   enterBlock(form: FlagForm): void;
   /**
@@ -139,9 +139,8 @@ export class UnitFlags implements UnitFlagStore {
     this.#places = isInMemory ? placesInMemory(f) : placesInLocals(f);
   }
 
-  loadAll(targets: CallTargets, form: FlagForm): void {
+  loadAll(targets: CallTargets): void {
     const { f } = this;
-    if (this.#isInMemory && form === FLAGS_ANY) return;
     f.if(loadState(FLAG_KIND), () => void f.call(targets.shared(settleFlags)));
     const { result, aux, carry } = this.#places;
     if (!this.#isInMemory) {
@@ -183,7 +182,10 @@ export class UnitFlags implements UnitFlagStore {
     }
     this.#put();
     if (form === FLAGS_ANY) return;
-    this.#places.carry.set(this.loadCarry());
+    // What the block found is there still.
+    if (this.#state.form !== 'found' || this.#state.isChanged) {
+      this.#places.carry.set(this.loadCarry());
+    }
   }
 
   leaveRarely(): void {

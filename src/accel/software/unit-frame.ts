@@ -53,10 +53,6 @@ export interface UnitSource {
   readonly isFlat: boolean;
 }
 
-function larger(forms: readonly FlagForm[]): FlagForm {
-  return forms.reduce((a, b) => (a > b ? a : b), FLAGS_ANY);
-}
-
 /** Functions that exits need: InterpreterContext has them. */
 export interface UnitTargets extends CallTargets {
   readonly go: FunctionReference;
@@ -84,6 +80,8 @@ export class UnitFrame {
   readonly #keepsLocals: boolean;
   /** By register: the scope in which the current block loaded or set it. */
   readonly #loaded = new Map<number, number>();
+  /** Written while they are in locals: each exit writes them back. */
+  readonly #written = new Set<number>();
   /** Read or written. */
   readonly #used = new Set<number>();
   /** By block: the form of the flags that it wants. */
@@ -147,17 +145,24 @@ export class UnitFrame {
     return scope !== undefined && this.f.isWithin(scope);
   }
 
+  /** The upper half is zero. */
+  #storeRegister(number: number): void {
+    this.f.store('i32', i32(0), this.#registers[number]!, GPR + number * GPR_BYTES);
+  }
+
   #loadRegister(number: number): void {
     this.f.set(this.#registers[number]!, loadState(GPR + number * GPR_BYTES));
   }
 
   setRegister(number: number, value: Value): void {
-    if (this.#keepsLocals) this.#used.add(number);
-    else if (!this.#isLoaded(number)) this.#loaded.set(number, this.f.scope);
-    const local = this.#registers[number]!;
-    this.f.set(local, value);
-    // At once, so that the many exits need not: the upper half is zero.
-    this.f.store('i32', i32(0), local, GPR + number * GPR_BYTES);
+    this.f.set(this.#registers[number]!, value);
+    if (this.#keepsLocals) {
+      this.#used.add(number);
+      this.#written.add(number);
+      return;
+    }
+    if (!this.#isLoaded(number)) this.#loaded.set(number, this.f.scope);
+    this.#storeRegister(number);
   }
 
   /** Blocks of the unit that the current block's indirect jump may lead to. */
@@ -260,8 +265,21 @@ export class UnitFrame {
     if (this.#keepsLocals) {
       for (const number of this.#used) this.#loadRegister(number);
     }
-    const { entries } = this.#region;
-    this.flags.loadAll(this.targets, larger(entries.map((entry) => this.#flagForms[entry]!)));
+    this.#emitEntryFlags();
+  }
+
+  /** Loads flags, if the block that is entered wants them in a form of their own. */
+  #emitEntryFlags(): void {
+    const { entries, structure } = this.#region;
+    const wanting = entries.filter((entry) => this.#flagForms[entry] !== FLAGS_ANY);
+    const isWanted = wanting.map((entry) => this.#enter.eq(structure.enterNumbers.get(entry)!));
+    const loadFlags = () => this.flags.loadAll(this.targets);
+    if (this.#keepsLocals) loadFlags();
+    else if (isWanted.length > 0)
+      this.f.if(
+        isWanted.reduce((a, b) => a.or(b)),
+        loadFlags,
+      );
   }
 
   /** Which pages are known to be there: what was found in runs before holds as long as the key. */
@@ -285,6 +303,7 @@ export class UnitFrame {
   /** To the interpreter, or to an EIP. */
   #emitExit(): void {
     const { f } = this;
+    for (const number of this.#written) this.#storeRegister(number);
     this.flags.writeBack(this.targets);
     f.if(this.#exitAt.eq(EXIT_JUMPS), () =>
       f.returnCall(this.targets.go, this.#exitEip, this.fuel),
