@@ -3,26 +3,37 @@
 
 /** Instructions of one recording. */
 export const PATH_STEPS = 4000;
-/** Between two stretches, which do not follow each other; no recording has it twice in a row. */
+/** Single steps of the processor after which a recording ends, full or not. */
+const STEPS_MAX = 3 * PATH_STEPS;
+/** Between two stretches, which do not follow each other; never twice in a row. */
 const GAP = -1;
 
 /** Linear addresses in the order in which instructions at them began. */
 export class RecordedPath {
   readonly #linear = new Float64Array(PATH_STEPS);
   #count = 0;
+  #steps = 0;
 
   get isFull(): boolean {
     return this.#count === PATH_STEPS;
   }
 
+  /** Whether nothing more should be noted: the code that it is about may never come back. */
+  get isOver(): boolean {
+    return this.isFull || this.#steps >= STEPS_MAX;
+  }
+
   /** Notes that the instruction at `linear` is next. */
   note(linear: number): void {
+    this.#steps++;
     if (!this.isFull) this.#linear[this.#count++] = linear;
   }
 
   /** What comes next does not follow from what was noted last. */
   interrupt(): void {
-    if (this.#count > 0 && this.#linear[this.#count - 1] !== GAP) this.note(GAP);
+    this.#steps++;
+    const hasGap = this.#count === 0 || this.#linear[this.#count - 1] === GAP;
+    if (!hasGap && !this.isFull) this.#linear[this.#count++] = GAP;
   }
 
   /** Address of the instruction that ran most often, the first of several; −1 if none did. */

@@ -346,9 +346,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const { u32 } = this.state;
     if (u32[CODE_KEY >> 2]! % CODE_KEY_STEP !== this.#pathMode) path.interrupt();
     else path.note(this.#linearEip());
-    if (!path.isFull) return;
+    if (!path.isOver) return;
     this.#path = undefined;
-    this.translator.addPath(path);
+    if (path.isFull) this.translator.addPath(path);
   }
 
   #sample(): void {

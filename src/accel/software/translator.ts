@@ -128,11 +128,11 @@ export class Translator {
   #queue: Unit[] = [];
   #waited = 0;
   #compilingCount = 0;
-  /** Whether instructions with a meaning are left to the interpreter. */
   /** Instructions in other units than those of paths since a path was recorded. */
   #coldInstructions = 0;
   #lastSampled: Unit | undefined;
   #streak = 0;
+  /** Whether instructions with a meaning are left to the interpreter. */
   readonly #deferred = new Map<HandlerMeaning, boolean>();
 
   constructor(options: {
