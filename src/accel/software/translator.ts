@@ -71,8 +71,6 @@ export interface Unit {
   readonly isFlat: boolean;
 }
 
-type UnitKind = Pick<Unit, 'isHot' | 'keepsLocals'>;
-
 function instructionCount({ blocks }: UnitRegion): number {
   return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
 }
@@ -222,8 +220,7 @@ export class Translator {
     const graph = path.graphFrom(pageStart);
     const region = findHotRegion(reader, graph, offset);
     if (coverageOf(region, graph) < coverageMin) return;
-    const kind = { isHot: true, keepsLocals: true };
-    if (this.#queueUnit(this.#cache.slotOf(records), region, kind)) this.#compileSoon();
+    if (this.#queueUnit(this.#cache.slotOf(records), region, true)) this.#compileSoon();
   }
 
   /** Called by the run loop when code at EIP, which is no unit's entry, was gone to often. */
@@ -295,24 +292,19 @@ export class Translator {
   /** Finds a unit for the code at a place and queues it. */
   #plan({ slot, pageEip, offset }: CodePlace, decodes: boolean): boolean {
     const records = this.#cache.recordsOfSlot(slot);
-    const reader = new UnitReader(this.#reading, pageEip, records, decodes);
-    const found = findRegion(reader, offset);
-    // A sample in the middle of a loop's block would cut it in two.
-    const before = found.blocks.find(
-      ({ fallsThrough, instructions }) => fallsThrough && instructions.at(-1)!.next === offset,
-    );
-    const region = before && pageOf(before.start) === 0 ? findRegion(reader, before.start) : found;
-    this.#page(slot).roots.add(offset).add(region.root);
-    return this.#queueUnit(slot, region, { isHot: false, keepsLocals: this.keepsLocals });
+    const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), offset);
+    this.#page(slot).roots.add(offset);
+    return this.#queueUnit(slot, region, false);
   }
 
-  #queueUnit(slot: number, region: UnitRegion, kind: UnitKind): boolean {
+  #queueUnit(slot: number, region: UnitRegion, isHot: boolean): boolean {
     if (region.blocks.length === 0) return false;
     this.#makeRoom(region);
     const parts = region.pages.map((page) => this.#partOf(region, page));
     const place = this.#entries.takePlace();
     const unit: Unit = {
-      ...{ slot, region, parts, place, ...kind },
+      ...{ slot, region, parts, place, isHot },
+      keepsLocals: isHot || this.keepsLocals,
       isFlat: (this.#state.u32[CODE_KEY >> 2]! & CODE_KEY_FLAT) !== 0,
       ...{ entries: [], isDropped: false },
     };
