@@ -124,6 +124,16 @@ export class FunctionBuilder {
     this.#kept.add(value);
   }
 
+  /** Keeps a value once more that was released: for code that runs right behind that which set it. */
+  reserve(value: Value): void {
+    if (!(value instanceof Local)) return;
+    const indexes = this.#freeIndexes.get(value.type);
+    const at = indexes?.indexOf(value.index) ?? -1;
+    if (at < 0) return;
+    indexes!.splice(at, 1);
+    this.#kept.add(value);
+  }
+
   /** What was kept is recycled like others of now. */
   release(value: Value): void {
     if (!(value instanceof Local) || !this.#kept.delete(value)) return;

@@ -40,6 +40,7 @@ import { storeFilled, storeIntoCode, storeWideFilled } from './code-stores.ts';
 import {
   CODE_KEY,
   CODE_KEY_FLAT,
+  CODE_KEY_STEP,
   CODE_ROW_BYTES,
   CODE_ROW_COUNT,
   CODE_ROWS,
@@ -56,9 +57,9 @@ import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { findRecords, loadAddress } from './tlb-fill.ts';
 import {
+  CELL_BASE,
   CELL_BYTES,
   CELL_FLAT,
-  CELL_REACHED,
   CELLS,
   ENTER_BYTES,
   ENTER_START,
@@ -277,7 +278,7 @@ export class InterpreterContext {
     module.exportFunction('go', module.function('go', handler, this.#go));
     const four = { params: [I, I, I, I], results: [] };
     module.exportFunction('interpret', module.function('interpret', four, this.#interpret));
-    const reach = { ...four, results: [I] };
+    const reach = { params: [I, I, I], results: [I] };
     module.exportFunction('reach', module.function('reach', reach, this.#reach));
   }
 
@@ -289,8 +290,15 @@ export class InterpreterContext {
     const enter = f.let(load('i32', entry));
     const eip = f.let(eipOf(record));
     const base = f.let(eip.sub(load('i32', entry, ENTER_START)));
-    const key = f.let(loadState(CODE_KEY));
     const place = f.let(enter.shrU(ENTER_UNIT_SHIFT));
+    const inCells = place.sub(this.#firstUnit).mul(CELL_BYTES);
+    const cell = f.let(inCells.add(loadState(ENTRIES_BASE)));
+    f.if(load('i32', cell, CELLS + CELL_BASE).ne(base), () => {
+      // What its cell and the jump cache say of it is for where it was mapped before.
+      f.store('i32', cell, base, CELLS + CELL_BASE);
+      storeState(f, CODE_KEY, loadState(CODE_KEY).add(CODE_KEY_STEP));
+    });
+    const key = f.let(loadState(CODE_KEY));
     f.if(
       key.and(CODE_KEY_FLAT),
       () => {
@@ -301,7 +309,6 @@ export class InterpreterContext {
         f.store('i32', row, base, JUMP_CACHE + 12);
       },
       () => {
-        const cell = place.sub(this.#firstUnit).mul(CELL_BYTES).add(loadState(ENTRIES_BASE));
         f.if(load('i32', cell, CELLS + CELL_FLAT), () =>
           f.returnCallIndirect(this.handlerType, originalOf(f.let(handler)), record, fuel),
         );
@@ -343,16 +350,13 @@ export class InterpreterContext {
   };
 
   /**
-   * (address of a unit's cell, bit of a page, EIP of its start, its first record) → whether the
-   * page is still mapped there, which the cell then remembers.
+   * (where a unit's cell has a page, EIP of its start, its first record) → whether the page is
+   * still mapped there, which the cell then remembers.
    */
   readonly #reach = (f: FunctionBuilder): void => {
-    const cell = f.param(0);
-    f.if(f.call(this.shared(isCodeAt), f.param(2), f.param(3)), () => {
-      f.store('i32', cell, load('i32', cell, CELL_REACHED).or(f.param(1)), CELL_REACHED);
-      f.return(i32(1));
-    });
-    f.return(i32(0));
+    f.if(f.call(this.shared(isCodeAt), f.param(1), f.param(2)).eqz(), () => f.return(i32(0)));
+    f.store('i32', f.param(0), loadState(CODE_KEY));
+    f.return(i32(1));
   };
 
   /** @throws {RangeError} if no such method was given */

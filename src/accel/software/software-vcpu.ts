@@ -275,7 +275,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     u32[CODE_KEY >> 2] = u32[CODE_KEY >> 2]! + CODE_KEY_STEP;
     if (u32[CODE_KEY >> 2]! < CODE_KEY_MAX) return;
     // Before keys repeat, everything that was noted under one goes.
-    u32[CODE_KEY >> 2] = 0;
+    u32[CODE_KEY >> 2] = CODE_KEY_STEP;
     this.translator.forgetKeys();
   }
 

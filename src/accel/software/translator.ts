@@ -12,7 +12,8 @@ import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
 import { CODE_KEY, CODE_KEY_FLAT, RECORD_BYTES } from './record.ts';
 import type { RecordedPath } from './recorded-path.ts';
 import type { UnitEntries } from './unit-entries.ts';
-import { buildUnits, mustDefer } from './unit-module.ts';
+import { FLAGS_ANY, type FlagForm } from './unit-flags.ts';
+import { buildUnits, flagFormsOf, mustDefer } from './unit-module.ts';
 import { type ReaderParts, recordsAt, UnitReader } from './unit-reader.ts';
 import {
   findRegion,
@@ -69,6 +70,8 @@ export interface Unit {
   readonly keepsLocals: boolean;
   /** Relies on a flat CS. */
   readonly isFlat: boolean;
+  /** By block of the region. */
+  readonly flagForms: readonly FlagForm[];
 }
 
 function instructionCount({ blocks }: UnitRegion): number {
@@ -302,9 +305,10 @@ export class Translator {
     this.#makeRoom(region);
     const parts = region.pages.map((page) => this.#partOf(region, page));
     const place = this.#entries.takePlace();
+    const keepsLocals = isHot || this.keepsLocals;
     const unit: Unit = {
-      ...{ slot, region, parts, place, isHot },
-      keepsLocals: isHot || this.keepsLocals,
+      ...{ slot, region, parts, place, isHot, keepsLocals },
+      flagForms: flagFormsOf(region, keepsLocals),
       isFlat: (this.#state.u32[CODE_KEY >> 2]! & CODE_KEY_FLAT) !== 0,
       ...{ entries: [], isDropped: false },
     };
@@ -401,18 +405,19 @@ export class Translator {
   }
 
   /** Puts entries into records; the code of units that began there before stays with them. */
-  #enter({ region, place, isHot }: Unit): [number, number][] {
+  #enter({ region, place, isHot, flagForms }: Unit): [number, number][] {
     const { blocks, entries, pages, structure } = region;
     const added: [number, number][] = [];
     for (const block of entries) {
       const { start } = blocks[block]!;
-      const index = pages.findIndex(({ page }) => page === pageOf(start));
-      const record = pages[index]!.records + (start & (PAGE_SIZE - 1)) * RECORD_BYTES;
+      const { records } = pages.find(({ page }) => page === pageOf(start))!;
+      const record = records + (start & (PAGE_SIZE - 1)) * RECORD_BYTES;
       const number = structure.enterNumbers.get(block)!;
       const handler = this.#u16[record >>> 1]!;
       const isTaken = this.#entries.handlerOf(handler) !== handler;
       if (isTaken && !isHot && start !== region.root) continue;
-      added.push([record, this.#entries.add(record, { place, number, page: index, start })]);
+      const wantsFlags = flagForms[block] !== FLAGS_ANY;
+      added.push([record, this.#entries.add(record, { place, number, wantsFlags, start })]);
     }
     return added;
   }

@@ -3,12 +3,12 @@
 // All these indexes lead to one handler (`enterUnit`), which finds here what to call.
 //
 // The tables, by function table index of what stands in a record:
-//   u32 ENTER    number of the entry, index of its page among the unit's, and place of the unit
+//   u32 ENTER    number of the entry, whether it wants flags as words, and place of the unit
 //   i32 START    offset of the entry from the unit's root page
 //   u16 ORIGINAL the interpreter's handler for the record
 // and by place of a unit, less that of the first:
-//   u32 CODE_KEY and u32 EIP of the root page as of which pages were reached, u32 their bits,
-//   u32 CODE_KEY_FLAT if it relies on a flat CS
+//   u32 EIP of the root page, u32 CODE_KEY_FLAT if it relies on a flat CS, and for each page of the
+//   unit the CODE_KEY as of which it was found mapped there: u32s
 
 import { CODE_KEY_FLAT, RECORD_HANDLER } from './record.ts';
 
@@ -17,9 +17,12 @@ export const UNIT_ENTRIES_MAX = 40_000;
 export const UNITS_MAX = 16_000;
 const HANDLERS_MAX = 0x1_0000;
 
-/** ENTER: below this shift the entry's number, then the page's index, then the unit's place. */
-export const ENTER_PAGE_SHIFT = 11;
-export const ENTER_PAGE_BITS = 5;
+/** Pages of one unit. */
+export const UNIT_PAGES_MAX = 32;
+
+/** ENTER: the entry's number, whether its block wants flags of a certain form, the unit's place. */
+export const ENTER_NUMBER_MASK = 0x7ff;
+export const ENTER_WANTS_FLAGS = 0x8000;
 export const ENTER_UNIT_SHIFT = 16;
 
 /** Where the tables lie from ENTRIES_BASE on, and their size. */
@@ -27,11 +30,10 @@ export const ENTER_BYTES = 8;
 export const ENTER_START = 4;
 export const ORIGINALS = HANDLERS_MAX * ENTER_BYTES;
 export const CELLS = ORIGINALS + HANDLERS_MAX * 2;
-export const CELL_BYTES = 16;
-export const CELL_KEY = 0;
-export const CELL_BASE = 4;
-export const CELL_REACHED = 8;
-export const CELL_FLAT = 12;
+export const CELL_BASE = 0;
+export const CELL_FLAT = 4;
+export const CELL_PAGES = 8;
+export const CELL_BYTES = CELL_PAGES + 4 * UNIT_PAGES_MAX;
 /**
  * Behind them the jump cache: where units are entered, by EIP. A row: u32 EIP, u32 CODE_KEY, then
  * what the unit is called with: u32 ENTER, u32 EIP of the root page.
@@ -128,7 +130,8 @@ export class UnitEntries {
     const jumps = (this.#offset + JUMP_CACHE) >>> 2;
     this.#u32.fill(0, jumps, jumps + JUMP_CACHE_BYTES / 4);
     for (let place = this.#firstUnit; place < this.#firstUnit + UNITS_MAX; place++) {
-      this.#u32[(this.cellOf(place) + CELL_KEY) >>> 2] = 0;
+      const pages = (this.cellOf(place) + CELL_PAGES) >>> 2;
+      this.#u32.fill(0, pages, pages + UNIT_PAGES_MAX);
     }
   }
 
@@ -139,15 +142,19 @@ export class UnitEntries {
 
   /**
    * Lets a unit be called in place of the handler of the record at `record`.
-   * @param at place of the unit, number of the entry, index of the page among the unit's that it
-   *   lies on, offset of the entry from the root page
+   * @param at place of the unit, number of the entry, whether it wants flags of a certain form,
+   *   offset of the entry from the root page
    */
-  add(record: number, at: { place: number; number: number; page: number; start: number }): number {
+  add(
+    record: number,
+    at: { place: number; number: number; wantsFlags: boolean; start: number },
+  ): number {
     const entry = this.#entries.take();
     const place = (record + RECORD_HANDLER) >>> 1;
     this.#u16[this.#originalAt(entry)] = this.handlerOf(this.#u16[place]!);
     const word = (this.#offset + entry * ENTER_BYTES) >>> 2;
-    this.#u32[word] = at.number | (at.page << ENTER_PAGE_SHIFT) | (at.place << ENTER_UNIT_SHIFT);
+    const flags = at.wantsFlags ? ENTER_WANTS_FLAGS : 0;
+    this.#u32[word] = at.number | flags | (at.place << ENTER_UNIT_SHIFT);
     this.#u32[word + 1] = at.start;
     this.#u16[place] = entry;
     return entry;

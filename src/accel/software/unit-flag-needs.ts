@@ -4,6 +4,7 @@
 import type { FunctionBuilder, Value } from '../../wasm/index.ts';
 import type { HandlerMeaning } from './interpreter-module.ts';
 import {
+  type CarriedFlags,
   FLAGS_ANY,
   FLAGS_CARRY,
   FLAGS_WORDS,
@@ -91,10 +92,17 @@ export class FlagWitness implements UnitFlagStore {
   settle(): void {}
   enterBlock(): void {}
   leaveTo(): void {}
-  leaveRarely(): void {
-    this.#mayLeave = true;
+  carry(): CarriedFlags {
+    throw new Error('Cannot carry flags where there is one block only');
   }
-  leave(): void {}
+  leaveRarely(): boolean {
+    this.#mayLeave = true;
+    return false;
+  }
+  leave(): boolean {
+    return false;
+  }
+  putStaged(): void {}
   writeBack(): void {}
 
   #read(): void {

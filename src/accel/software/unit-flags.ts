@@ -48,12 +48,21 @@ type FlagState =
   | { readonly form: 'found'; readonly carry?: Value; readonly isChanged: boolean }
   | { readonly form: 'operation'; readonly operation: FlagOperation };
 
+/** What is known of the flags on one way between blocks. */
+export interface CarriedFlags {
+  readonly state: FlagState;
+  readonly isPut: boolean;
+}
+
 /** What a unit's frame asks of the flags beside what FlagEmitter does. */
 export interface UnitFlagStore extends FlagStore {
   /** Where the unit is entered: makes them words, with CARRY. */
   loadAll(targets: CallTargets): void;
-  /** A block begins, to which every way brings the flags in `form`. */
-  enterBlock(form: FlagForm): void;
+  /**
+   * A block begins, to which every way brings the flags in `form`; or the only way to it, with what
+   * is known there.
+   */
+  enterBlock(form: FlagForm, carried?: CarriedFlags): void;
   /**
    * @param changesInBranch whether flags change in a part of the instruction that may not run
    * @param mayLeave whether it has rare exits
@@ -63,10 +72,14 @@ export interface UnitFlagStore extends FlagStore {
   settle(): void;
   /** On the way to a block that wants `form`; what is known here stays known for the other ways. */
   leaveTo(form: FlagForm): void;
-  /** On the way to a rare exit. */
-  leaveRarely(): void;
-  /** On the way to an exit that may be hot. */
-  leave(): void;
+  /** On the way to a block that no other way leads to: nothing is done. */
+  carry(): CarriedFlags;
+  /** On the way to a rare exit: whether it must pass `putStaged`. */
+  leaveRarely(): boolean;
+  /** On the way to an exit that may be hot: whether it must pass `putStaged`. */
+  leave(): boolean;
+  /** Where exits come together: puts what they staged. */
+  putStaged(): void;
   writeBack(targets: CallTargets): void;
 }
 
@@ -132,11 +145,15 @@ export class UnitFlags implements UnitFlagStore {
   #kept: readonly Value[] = [];
   #past: Value[] = [];
 
+  /** KIND, R and B on the way to the exits, where those lie in memory. */
+  readonly #staged: readonly [kind: Local, r: Local, b: Local] | undefined;
+
   /** @param isInMemory whether flags lie in memory between blocks, and not in locals */
   constructor(f: FunctionBuilder, isInMemory: boolean) {
     this.f = f;
     this.#isInMemory = isInMemory;
     this.#places = isInMemory ? placesInMemory(f) : placesInLocals(f);
+    if (isInMemory) this.#staged = [f.local('i32'), f.local('i32'), f.local('i32')];
   }
 
   loadAll(targets: CallTargets): void {
@@ -150,7 +167,17 @@ export class UnitFlags implements UnitFlagStore {
     carry.set(aux.get().shrU(31));
   }
 
-  enterBlock(form: FlagForm): void {
+  enterBlock(form: FlagForm, carried?: CarriedFlags): void {
+    for (const value of [...this.#past, ...this.#kept]) this.f.release(value);
+    this.#past = [];
+    this.#kept = [];
+    if (carried) {
+      this.#state = carried.state;
+      this.#isPut = carried.isPut;
+      this.#kept = valuesOf(carried.state);
+      for (const value of this.#kept) this.f.reserve(value);
+      return;
+    }
     this.#become(WORDS);
     if (form === FLAGS_WORDS) return;
     const carry = form === FLAGS_ANY ? {} : { carry: this.#places.carry.get() };
@@ -165,7 +192,11 @@ export class UnitFlags implements UnitFlagStore {
     if (changesInBranch) {
       this.#putWords();
       this.#become(WORDS);
-    } else if (mayLeave) this.settle();
+    } else if (mayLeave && !this.#isInMemory) this.settle();
+  }
+
+  carry(): CarriedFlags {
+    return { state: this.#state, isPut: this.#isPut };
   }
 
   settle(): void {
@@ -188,14 +219,39 @@ export class UnitFlags implements UnitFlagStore {
     }
   }
 
-  leaveRarely(): void {
+  leaveRarely(): boolean {
+    if (this.#stage()) return true;
     this.#put();
+    return false;
   }
 
   /** With words, where they are known, if they do not go to memory as they are. */
-  leave(): void {
-    if (this.#isInMemory || this.#state.form === 'found') this.#put();
-    else this.#putWords();
+  leave(): boolean {
+    if (this.#isInMemory || this.#state.form === 'found') return this.leaveRarely();
+    this.#putWords();
+    return false;
+  }
+
+  /** Leaves it to `putStaged` to put packed flags into memory: far less code for each exit. */
+  #stage(): boolean {
+    const state = this.#state;
+    if (!this.#staged || this.#isPut || state.form !== 'operation' || !this.#isPackable())
+      return false;
+    const [kind, r, b] = this.#staged;
+    this.#pack(state.operation, (values) => {
+      this.f.set(kind, values.kind);
+      this.f.set(r, values.r);
+      this.f.set(b, values.b);
+    });
+    return true;
+  }
+
+  putStaged(): void {
+    if (!this.#staged) return;
+    const [kind, r, b] = this.#staged;
+    this.#places.kind.set(kind);
+    this.#places.r.set(r);
+    this.#places.b.set(b);
   }
 
   writeBack(targets: CallTargets): void {
@@ -302,22 +358,31 @@ export class UnitFlags implements UnitFlagStore {
       return;
     }
     if (state.form === 'words') return;
-    const { kind, b, r, size, carry, overflow } = state.operation;
     if (!this.#isPackable()) {
       this.#putWords();
       return;
     }
+    this.#pack(state.operation, (values) => {
+      places.kind.set(values.kind);
+      places.r.set(values.r);
+      places.b.set(values.b);
+    });
+  }
+
+  /** Packs what an operation did to the flags: CARRY at its place, the rest by `put`. */
+  #pack(
+    { kind, b, r, size, carry, overflow }: FlagOperation,
+    put: (values: { kind: Value; r: Value; b: Value }) => void,
+  ): void {
     let word = KIND_PACKED | ((32 - size * 8) << KIND_SHIFT);
     if (kind === 'sub') word |= KIND_DIFFERENCE;
     if (carry) {
       word |= KIND_HAS_CARRY;
-      places.carry.set(carry);
+      this.#places.carry.set(carry);
     }
     if (overflow) word |= KIND_HAS_OVERFLOW;
-    places.kind.set(i32(word));
-    places.r.set(r);
     // A result alone is a sum with zero, which has no carries.
-    places.b.set(kind === 'logic' ? (overflow ?? i32(0)) : b);
+    put({ kind: i32(word), r, b: kind === 'logic' ? (overflow ?? i32(0)) : b });
   }
 
   /** Sets the places to words. */

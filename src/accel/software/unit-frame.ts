@@ -15,16 +15,17 @@ import type { CallTargets } from './engine-site.ts';
 import { CODE_KEY } from './record.ts';
 import { loadState } from './state-access.ts';
 import { rowAddress } from './tlb-fill.ts';
-import {
-  CELL_BASE,
-  CELL_KEY,
-  CELL_REACHED,
-  ENTER_PAGE_BITS,
-  ENTER_PAGE_SHIFT,
-} from './unit-entries.ts';
-import { FLAGS_ANY, type FlagForm, type UnitFlagStore } from './unit-flags.ts';
+import { CELL_PAGES, ENTER_NUMBER_MASK, ENTER_WANTS_FLAGS } from './unit-entries.ts';
+import type { CarriedFlags, FlagForm, UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
-import { pageOf, type UnitBlock, type UnitInstruction, type UnitRegion } from './unit-region.ts';
+import { fuelNeeds, fuelOf } from './unit-fuel.ts';
+import {
+  pageOf,
+  type UnitBlock,
+  type UnitInstruction,
+  type UnitRegion,
+  waysOf,
+} from './unit-region.ts';
 
 const REGISTER_COUNT = 8;
 const PAGE_BITS = 12;
@@ -51,6 +52,8 @@ export interface UnitSource {
   readonly keepsLocals: boolean;
   /** Whether it runs only while CS has base 0 and spans 4 GiB. */
   readonly isFlat: boolean;
+  /** The form of the flags that each block wants where it begins. */
+  readonly flagForms: readonly FlagForm[];
 }
 
 /** Functions that exits need: InterpreterContext has them. */
@@ -58,6 +61,25 @@ export interface UnitTargets extends CallTargets {
   readonly go: FunctionReference;
   readonly interpret: FunctionReference;
   readonly reach: FunctionReference;
+}
+
+/** What is known on the only way to a block. */
+interface Carried {
+  /** Those whose locals are loaded. */
+  readonly registers: readonly number[];
+  readonly flags: CarriedFlags;
+}
+
+/** By block: how many ways lead to it; entries have one more. */
+function countWays({ blocks, entries }: UnitRegion): number[] {
+  const indexes = new Map(blocks.map(({ start }, index) => [start, index]));
+  const counts = blocks.map(() => 0);
+  for (const entry of entries) counts[entry]!++;
+  for (const offset of blocks.flatMap(waysOf)) {
+    const index = indexes.get(offset);
+    if (index !== undefined) counts[index]!++;
+  }
+  return counts;
 }
 
 export class UnitFrame {
@@ -70,7 +92,7 @@ export class UnitFrame {
   readonly base: Local;
   readonly isCodeFlat: boolean;
   /** Where `finish` inside an instruction leads. */
-  instructionEnd: Label | undefined;
+  #instructionEnd: Label | undefined;
   readonly #region: UnitRegion;
   /** Block indexes by the offset of their start. */
   readonly #indexes: ReadonlyMap<number, number>;
@@ -80,16 +102,24 @@ export class UnitFrame {
   readonly #keepsLocals: boolean;
   /** By register: the scope in which the current block loaded or set it. */
   readonly #loaded = new Map<number, number>();
+  /** Scopes of the block and of the instruction under emission. */
+  #blockScope = 0;
+  #instructionScope = 0;
+  /** Whether all of the instruction that stands in its own scope surely runs, so far. */
+  #isStraight = false;
   /** Written while they are in locals: each exit writes them back. */
   readonly #written = new Set<number>();
   /** Read or written. */
   readonly #used = new Set<number>();
   /** By block: the form of the flags that it wants. */
   readonly #flagForms: readonly FlagForm[];
+  readonly #fuelNeeds: readonly number[];
+  /** By block: how many ways lead to it; entries have one more. */
+  readonly #wayCounts: readonly number[];
+  /** By block to which one way leads: what is known there. */
+  readonly #carried = new Map<number, Carried>();
   readonly #exitAt: Local;
   readonly #exitEip: Local;
-  /** Bit i: page i of the unit's is known to be where it was translated. */
-  readonly #reached: Local;
   /** Byte address of the unit's cell (UnitEntries). */
   readonly #cell: number;
   /** Address of the TLB's rows; that of the privilege, which no instruction of a unit changes. */
@@ -98,18 +128,17 @@ export class UnitFrame {
   /** The block being emitted. */
   #block: UnitBlock;
   #exitLabel: Label | undefined;
+  /** Leads there by way of `putStaged`. */
+  #stagedLabel: Label | undefined;
 
   /**
    * @param f a unit: of ENTER (UnitEntries), EIP of the root page, and fuel
-   * @param flagForms the form of the flags that each block of the region wants
    */
   constructor(
     f: FunctionBuilder,
     targets: UnitTargets,
-    region: UnitRegion,
     flags: UnitFlagStore,
-    flagForms: readonly FlagForm[],
-    { cell, keepsLocals, isFlat }: Omit<UnitSource, 'region'>,
+    { region, cell, keepsLocals, isFlat, flagForms }: UnitSource,
   ) {
     this.#keepsLocals = keepsLocals;
     this.isCodeFlat = isFlat;
@@ -120,13 +149,14 @@ export class UnitFrame {
     this.#region = region;
     this.#block = region.blocks[0]!;
     this.#indexes = new Map(region.blocks.map(({ start }, index) => [start, index]));
+    this.#wayCounts = countWays(region);
+    this.#fuelNeeds = fuelNeeds(region);
     this.#cell = cell;
     this.#enter = f.param(0);
     this.base = f.param(1);
     this.fuel = f.param(2);
     this.#exitAt = f.local('i32');
     this.#exitEip = f.local('i32');
-    this.#reached = f.local('i32');
     this.#registers = Array.from({ length: REGISTER_COUNT }, () => f.local('i32'));
   }
 
@@ -134,9 +164,15 @@ export class UnitFrame {
     if (this.#keepsLocals) this.#used.add(number);
     else if (!this.#isLoaded(number)) {
       this.#loadRegister(number);
-      this.#loaded.set(number, this.f.scope);
+      this.#noteLoaded(number);
     }
     return this.#registers[number]!;
+  }
+
+  #noteLoaded(number: number): void {
+    const { scope } = this.f;
+    const isForAll = this.#isStraight && scope === this.#instructionScope;
+    this.#loaded.set(number, isForAll ? this.#blockScope : scope);
   }
 
   /** Whether the register's local has been loaded on every way from the start of the block. */
@@ -161,8 +197,25 @@ export class UnitFrame {
       this.#written.add(number);
       return;
     }
-    if (!this.#isLoaded(number)) this.#loaded.set(number, this.f.scope);
+    if (!this.#isLoaded(number)) this.#noteLoaded(number);
     this.#storeRegister(number);
+  }
+
+  /** Emits one instruction; `finish` in it leads behind it. */
+  inInstruction(emit: () => void): void {
+    this.f.block((end) => {
+      this.#instructionEnd = end;
+      this.#instructionScope = this.f.scope;
+      this.#isStraight = true;
+      emit();
+      this.#isStraight = false;
+    });
+  }
+
+  /** Ends the instruction. */
+  finish(): void {
+    this.#isStraight = false;
+    this.f.br(this.#instructionEnd!);
   }
 
   /** Blocks of the unit that the current block's indirect jump may lead to. */
@@ -176,13 +229,21 @@ export class UnitFrame {
     const flow = new UnitFlow(f, this.#region.structure, this.#enter, (index) => {
       this.#block = this.#region.blocks[index]!;
       this.#loaded.clear();
-      this.flags.enterBlock(this.#flagForms[index]!);
+      this.#blockScope = f.scope;
+      const carried = this.#carried.get(index);
+      for (const number of carried?.registers ?? []) this.#loaded.set(number, f.scope);
+      this.flags.enterBlock(this.#flagForms[index]!, carried?.flags);
+      this.#beginBlock(index);
       emitBlock(this.#block);
     });
     this.#flow = flow;
     f.block((exit) => {
       this.#exitLabel = exit;
-      flow.emit();
+      f.block((staged) => {
+        this.#stagedLabel = staged;
+        flow.emit();
+      });
+      this.flags.putStaged();
     });
     this.#emitExit();
     f.first(() => this.#emitEntry());
@@ -194,10 +255,14 @@ export class UnitFrame {
     return rowAddress(this.f, linear, this.#tlb);
   }
 
-  /** Takes a block's fuel, or leaves it to the interpreter if there is not enough. */
-  beginBlock(first: UnitInstruction, count: number): void {
-    this.f.if(this.fuel.ltS(count), () => this.exitInterpret(first, 0));
-    this.f.set(this.fuel, this.fuel.sub(count));
+  /** Takes the block's fuel, or leaves to the interpreter if there may be too little. */
+  #beginBlock(index: number): void {
+    const { fuel } = this;
+    const need = this.#fuelNeeds[index]!;
+    const first = this.#block.instructions[0]!;
+    if (need > 0) this.f.if(fuel.ltS(need), () => this.exitInterpret(first, 0));
+    const count = fuelOf(this.#block);
+    if (count > 0) this.f.set(fuel, fuel.sub(count));
   }
 
   hasBlock(offset: number): boolean {
@@ -214,11 +279,19 @@ export class UnitFrame {
     if (index !== undefined) {
       const page = isReached ? pageOf(from) : pageOf(offset);
       this.reach(page, from, () => this.exitJump(this.base.add(offset)));
-      this.flags.leaveTo(this.#flagForms[index]!);
+      if (this.#wayCounts[index] === 1) this.#carryTo(index);
+      else this.flags.leaveTo(this.#flagForms[index]!);
       this.#flow!.goTo(index);
     } else {
       this.exitJump(this.base.add(offset));
     }
+  }
+
+  /** Lets a block begin with what is known here. */
+  #carryTo(index: number): void {
+    if (this.#carried.has(index)) throw new Error('Cannot come to a block by a way not counted');
+    const registers = [...this.#loaded.keys()].filter((number) => this.#isLoaded(number));
+    this.#carried.set(index, { registers, flags: this.flags.carry() });
   }
 
   /**
@@ -230,13 +303,11 @@ export class UnitFrame {
     const { f } = this;
     const { pages } = this.#region;
     const index = pages.findIndex((known) => known.page === page);
-    const bit = 1 << index;
-    f.if(this.#reached.and(bit).eqz(), () => {
+    const place = i32(this.#cell + CELL_PAGES + index * 4);
+    f.if(load('i32', place).ne(loadState(CODE_KEY)), () => {
       const pageEip = this.base.add(page * PAGE_BYTES);
-      const records = i32(pages[index]!.records);
-      const isThere = f.call(this.targets.reach, i32(this.#cell), i32(bit), pageEip, records);
+      const isThere = f.call(this.targets.reach, place, pageEip, i32(pages[index]!.records));
       f.if(isThere.eqz(), otherwise);
-      f.set(this.#reached, this.#reached.or(bit));
     });
   }
 
@@ -244,60 +315,29 @@ export class UnitFrame {
   exitInterpret({ offset }: UnitInstruction, left: number): void {
     const page = this.#region.pages.findIndex((known) => known.page === pageOf(offset));
     const inPage = offset & (PAGE_BYTES - 1);
-    this.flags.leaveRarely();
+    const isStaged = this.flags.leaveRarely();
     this.f.set(this.#exitAt, i32((page << EXIT_PAGE_SHIFT) | (inPage << EXIT_OFFSET_SHIFT) | left));
-    this.f.br(this.#exitLabel!);
+    this.f.br(isStaged ? this.#stagedLabel! : this.#exitLabel!);
   }
 
   /** Continues at an EIP anywhere. */
   exitJump(eip: Value): void {
-    this.flags.leave();
+    const isStaged = this.flags.leave();
     this.f.set(this.#exitEip, eip);
     this.f.set(this.#exitAt, i32(EXIT_JUMPS));
-    this.f.br(this.#exitLabel!);
+    this.f.br(isStaged ? this.#stagedLabel! : this.#exitLabel!);
   }
 
   #emitEntry(): void {
     const { f } = this;
-    if (this.#region.pages.length > 1) this.#emitReached();
-    f.set(this.#enter, this.#enter.and((1 << ENTER_PAGE_SHIFT) - 1));
+    const loadFlags = () => this.flags.loadAll(this.targets);
+    if (this.#keepsLocals) loadFlags();
+    else f.if(this.#enter.and(ENTER_WANTS_FLAGS), loadFlags);
+    f.set(this.#enter, this.#enter.and(ENTER_NUMBER_MASK));
     if (this.#tlb) f.set(this.#tlb, loadState(TLB_BASE));
     if (this.#keepsLocals) {
       for (const number of this.#used) this.#loadRegister(number);
     }
-    this.#emitEntryFlags();
-  }
-
-  /** Loads flags, if the block that is entered wants them in a form of their own. */
-  #emitEntryFlags(): void {
-    const { entries, structure } = this.#region;
-    const wanting = entries.filter((entry) => this.#flagForms[entry] !== FLAGS_ANY);
-    const isWanted = wanting.map((entry) => this.#enter.eq(structure.enterNumbers.get(entry)!));
-    const loadFlags = () => this.flags.loadAll(this.targets);
-    if (this.#keepsLocals) loadFlags();
-    else if (isWanted.length > 0)
-      this.f.if(
-        isWanted.reduce((a, b) => a.or(b)),
-        loadFlags,
-      );
-  }
-
-  /** Which pages are known to be there: what was found in runs before holds as long as the key. */
-  #emitReached(): void {
-    const { f } = this;
-    const cell = i32(this.#cell);
-    const key = f.let(loadState(CODE_KEY));
-    const isSame = load('i32', cell, CELL_KEY).eq(key);
-    f.if(isSame.and(load('i32', cell, CELL_BASE).eq(this.base)), () =>
-      f.set(this.#reached, load('i32', cell, CELL_REACHED)),
-    );
-    f.if(this.#reached.eqz(), () => {
-      f.store('i32', cell, key, CELL_KEY);
-      f.store('i32', cell, this.base, CELL_BASE);
-    });
-    const page = this.#enter.shrU(ENTER_PAGE_SHIFT).and((1 << ENTER_PAGE_BITS) - 1);
-    f.set(this.#reached, this.#reached.or(i32(1).shl(page)));
-    f.store('i32', cell, this.#reached, CELL_REACHED);
   }
 
   /** To the interpreter, or to an EIP. */

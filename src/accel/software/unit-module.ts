@@ -14,6 +14,7 @@ import { EngineEmitter } from './engine-emitter.ts';
 import { type FlagEffect, FlagWitness, flagEffectOf, flagNeeds } from './unit-flag-needs.ts';
 import { FLAGS_ANY, type FlagForm, UnitFlags } from './unit-flags.ts';
 import { UnitFrame, type UnitSource, type UnitTargets } from './unit-frame.ts';
+import { fuelOf } from './unit-fuel.ts';
 import {
   branchTarget,
   graphOf,
@@ -36,7 +37,7 @@ function importTargets(module: ModuleBuilder): UnitTargets {
     interpret: imported('interpret', four),
     // Each import costs time when the module is instantiated: only what its units use.
     get reach() {
-      return imported('reach', { ...four, results: [I] });
+      return imported('reach', { params: [I, I, I], results: [I] });
     },
     shared(piece: SharedFunction): FunctionReference {
       const results = piece.result ? [piece.result] : [];
@@ -70,17 +71,15 @@ export function buildUnits(sources: readonly UnitSource[]): Uint8Array {
 
 function buildBody(source: UnitSource, targets: UnitTargets): FunctionBuilder {
   const f = new FunctionBuilder(UNIT);
-  const { region, keepsLocals } = source;
-  const flags = new UnitFlags(f, !keepsLocals);
-  const frame = new UnitFrame(f, targets, region, flags, flagFormsOf(region, keepsLocals), source);
+  const flags = new UnitFlags(f, !source.keepsLocals);
+  const frame = new UnitFrame(f, targets, flags, source);
   frame.build((block) => emitBlock(frame, block));
   return f;
 }
 
 function emitBlock(frame: UnitFrame, block: UnitBlock): void {
   const { instructions, isDeferred, fallsThrough } = block;
-  const count = instructions.length - (isDeferred ? 1 : 0);
-  if (count > 0) frame.beginBlock(instructions[0]!, count);
+  const count = fuelOf(block);
   for (let index = 0; index < count; index++) {
     emitInstruction(frame, instructions[index]!, count - index);
   }
@@ -90,8 +89,8 @@ function emitBlock(frame: UnitFrame, block: UnitBlock): void {
   else frame.f.unreachable();
 }
 
-/** The form of the flags that each block wants at its start. */
-function flagFormsOf({ blocks, entries }: UnitRegion, keepsLocals: boolean): FlagForm[] {
+/** The form of the flags that each block of a unit wants at its start. */
+export function flagFormsOf({ blocks, entries }: UnitRegion, keepsLocals: boolean): FlagForm[] {
   const { successors } = graphOf(blocks, entries);
   const starts = new Set(blocks.map(({ start }) => start));
   return flagNeeds(
@@ -133,8 +132,7 @@ function emitRow(
   { changesInBranch, mayLeave }: Pick<FlagEffect, 'changesInBranch' | 'mayLeave'>,
 ): void {
   const { compiled, variant } = instruction.meaning;
-  frame.f.block((end) => {
-    frame.instructionEnd = end;
+  frame.inInstruction(() => {
     frame.flags.enterInstruction(changesInBranch, mayLeave);
     const site = new UnitSite(frame, instruction, left, immediate);
     const e = new EngineEmitter(site, compiled, variant);
@@ -166,10 +164,9 @@ function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagE
   const region = makeRegion(offset, [block], new Set([offset]), { recordsOf: () => 0 });
   const f = new FunctionBuilder(UNIT);
   const flags = new FlagWitness(f);
-  const frame = new UnitFrame(f, importTargets(new ModuleBuilder()), region, flags, [FLAGS_ANY], {
-    cell: 0,
-    keepsLocals: true,
-    isFlat: false,
+  const frame = new UnitFrame(f, importTargets(new ModuleBuilder()), flags, {
+    ...{ region, cell: 0, flagForms: [FLAGS_ANY] },
+    ...{ keepsLocals: true, isFlat: false },
   });
   const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
   frame.build(() => {

@@ -4,6 +4,7 @@
 
 import type { HandlerMeaning } from './interpreter-module.ts';
 import { KIND_PAGE_BRANCH } from './record.ts';
+import { UNIT_PAGES_MAX } from './unit-entries.ts';
 import { type ControlGraph, type Structure, structureOf } from './unit-structure.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
@@ -12,8 +13,6 @@ const INSTRUCTIONS_MAX = 320;
 const RETURNS_MAX = 4;
 /** Most instructions of one block: UnitFrame counts them in a byte. */
 const BLOCK_INSTRUCTIONS_MAX = 255;
-/** Pages of one unit; UnitEntries has room for so many. */
-const PAGES_MAX = 32;
 const PAGE_BITS = 12;
 
 /** One instruction, as its record says. Offsets count from the start of the unit's root page. */
@@ -172,7 +171,7 @@ export class PageSet {
     const wanted = new Set(
       [pageOf(offset), pageOf(next - 1)].filter((page) => !this.#pages.has(page)),
     );
-    if (this.#pages.size + wanted.size > PAGES_MAX) return false;
+    if (this.#pages.size + wanted.size > UNIT_PAGES_MAX) return false;
     for (const page of wanted) this.#pages.add(page);
     return true;
   }
@@ -268,13 +267,17 @@ export function makeRegion(
 /** The ways between blocks that do not leave the unit. */
 export function graphOf(blocks: readonly UnitBlock[], entries: readonly number[]): ControlGraph {
   const indexes = new Map(blocks.map(({ start }, index) => [start, index]));
-  const successors = blocks.map(({ instructions, isDeferred, fallsThrough, targets }) => {
-    const last = instructions.at(-1)!;
-    const target = isDeferred ? undefined : branchTarget(last);
-    const next = fallsThrough ? last.next : undefined;
-    const offsets = [target, next, ...targets].filter((offset) => offset !== undefined);
-    const known = offsets.flatMap((offset) => indexes.get(offset) ?? []);
+  const successors = blocks.map((block) => {
+    const known = waysOf(block).flatMap((offset) => indexes.get(offset) ?? []);
     return [...new Set(known)];
   });
   return { successors, entries };
+}
+
+/** Offsets that a block may lead to, each as often as there are ways to it. */
+export function waysOf({ instructions, isDeferred, fallsThrough, targets }: UnitBlock): number[] {
+  const last = instructions.at(-1)!;
+  const target = isDeferred ? undefined : branchTarget(last);
+  const next = fallsThrough ? last.next : undefined;
+  return [target, next, ...targets].filter((offset) => offset !== undefined);
 }

@@ -114,7 +114,7 @@ export class UnitSite implements EngineSite {
   }
 
   finish(): void {
-    this.f.br(this.#frame.instructionEnd!);
+    this.#frame.finish();
   }
 
   repeat(): void {
