@@ -31,6 +31,7 @@ import {
   type FunctionReference,
   type FunctionType,
   i32,
+  i64,
   load,
   ModuleBuilder,
   type Value,
@@ -52,6 +53,7 @@ import {
   HEAT_IS_HIGH,
   RECORD_HANDLER,
   RECORD_SHIFT,
+  RUN_ENDS,
 } from './record.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
@@ -73,6 +75,7 @@ import {
 import { settleFlags } from './unit-flags.ts';
 
 const I = 'i32' as const;
+const L = 'i64' as const;
 /** Ways to code that is no unit's entry, as a power of two, before it counts as hot. */
 const HEAT_BITS = 12;
 const PAGE_MASK = 0xfffff000 | 0;
@@ -155,7 +158,7 @@ function countHeat(
       storeState(f, HEAT_IS_HIGH, i32(1));
       storeState(f, EIP, eipOf(record));
       storeState(f, FUEL, fuel.add(loadState(FUEL_HELD)));
-      f.return();
+      f.return(i64(RUN_ENDS));
     });
   });
 }
@@ -191,7 +194,10 @@ export class InterpreterContext {
   readonly afterSystem: FunctionReference;
   /** (eip, fuel): continues at an EIP, in this page or another. */
   readonly jump: FunctionReference;
+  /** (eip, fuel): the same, for units, which have flags in any form. */
+  readonly go: FunctionReference;
   readonly lookUp: FunctionReference;
+  readonly #goByRecord: FunctionReference;
   readonly #methods = new Map<string, FunctionReference>();
   readonly #shared = new Map<string, FunctionReference>();
 
@@ -207,8 +213,8 @@ export class InterpreterContext {
     const { module } = this;
     module.importMemory('env', 'memory', 1);
     module.importTable('env', 'table', 1);
-    this.handlerType = module.type({ params: [I, I], results: [] });
-    this.#unitType = module.type({ params: [I, I, I], results: [] });
+    this.handlerType = module.type({ params: [I, I], results: [L] });
+    this.#unitType = module.type({ params: [I, I, I], results: [L] });
     const slowNames = Object.keys(SLOW_SIGNATURES) as (keyof SlowPaths)[];
     this.slow = Object.fromEntries(
       slowNames.map((name) => [name, module.importFunction('slow', name, SLOW_SIGNATURES[name])]),
@@ -230,16 +236,19 @@ export class InterpreterContext {
         f.returnCall(imported[name], ...args);
       });
     }
-    const handler = { params: [I, I], results: [] };
-    this.stop = module.function('stop', { params: [I], results: [] }, (f) => {
+    const handler = { params: [I, I], results: [L] };
+    const four = { params: [I, I, I, I], results: [L] };
+    this.stop = module.function('stop', { params: [I], results: [L] }, (f) => {
       storeState(f, EIP, eipOf(f.param(0)));
       storeState(f, FUEL, loadState(FUEL_HELD));
+      f.return(i64(RUN_ENDS));
     });
     this.fault = module.function('fault', handler, (f) => {
       storeState(f, EIP, eipOf(f.param(0)));
       storeState(f, FUEL, f.param(1).add(1).add(loadState(FUEL_HELD)));
+      f.return(i64(RUN_ENDS));
     });
-    this.raise = module.function('raise', { params: [I, I, I, I], results: [] }, (f) => {
+    this.raise = module.function('raise', four, (f) => {
       storeState(f, EXCEPTION_VECTOR, f.param(0));
       storeState(f, EXCEPTION_HAS_ERROR, f.param(1).geS(0));
       storeState(f, EXCEPTION_ERROR, f.param(1));
@@ -275,8 +284,13 @@ export class InterpreterContext {
     // What follows is for units. They import it and no table, which V8 (Node 20) would copy into
     // each of their instances.
     module.exportFunction('enterUnit', module.function('enterUnit', handler, this.#enterUnit));
-    module.exportFunction('go', module.function('go', handler, this.#go));
-    const four = { params: [I, I, I, I], results: [] };
+    // Apart, so that `go` has no calls and V8 saves nothing for them.
+    this.#goByRecord = module.function('go by record', handler, (f) => {
+      f.call(this.shared(settleFlags));
+      f.returnCall(this.jump, f.param(0), f.param(1));
+    });
+    this.go = module.function('go', handler, this.#buildGo);
+    module.exportFunction('go', this.go);
     module.exportFunction('interpret', module.function('interpret', four, this.#interpret));
     const reach = { params: [I, I, I], results: [I] };
     module.exportFunction('reach', module.function('reach', reach, this.#reach));
@@ -318,7 +332,7 @@ export class InterpreterContext {
   };
 
   /** (eip, fuel): from a unit to code that is none of its own; often another unit's. */
-  readonly #go = (f: FunctionBuilder): void => {
+  readonly #buildGo = (f: FunctionBuilder): void => {
     const [eip, fuel] = [f.param(0), f.param(1)];
     const row = f.let(jumpRow(eip));
     const isHit = load('i32', row, JUMP_CACHE).eq(eip);
@@ -329,8 +343,7 @@ export class InterpreterContext {
       const place = enter.shrU(ENTER_UNIT_SHIFT);
       f.returnCallIndirect(this.#unitType, place, enter, base, fuel);
     });
-    f.call(this.shared(settleFlags));
-    f.returnCall(this.jump, eip, fuel);
+    f.returnCall(this.#goByRecord, eip, fuel);
   };
 
   /**
@@ -391,10 +404,11 @@ export class InterpreterContext {
     const left = fuel.add(loadState(FUEL_HELD));
     f.if(attention.and(ATTENTION_EXCEPTION), () => {
       storeState(f, FUEL, left.add(1));
-      f.return();
+      f.return(i64(RUN_ENDS));
     });
     f.if(attention.and(ATTENTION_JUMP).eqz(), () => storeState(f, EIP, loadState(NEXT_EIP)));
     storeState(f, FUEL, left);
+    f.return(i64(RUN_ENDS));
   }
 
   #lookUp(f: FunctionBuilder): void {
@@ -402,7 +416,7 @@ export class InterpreterContext {
     f.if(fuel.eqz(), () => {
       storeState(f, EIP, eip);
       storeState(f, FUEL, loadState(FUEL_HELD));
-      f.return();
+      f.return(i64(RUN_ENDS));
     });
     const linear = f.let(eip.add(loadState(CS_FIELDS + SEG_BASE)));
     const mode = f.let(loadState(MODE));
@@ -440,7 +454,7 @@ export class InterpreterContext {
     f.if(found.eqz(), () => f.returnCall(this.lookUp, eip, fuel));
     f.if(found.eq(1), () => {
       storeState(f, FUEL, fuel.add(loadState(FUEL_HELD)));
-      f.return();
+      f.return(i64(RUN_ENDS));
     });
     dispatch(this, f, found, fuel);
   }

@@ -8,13 +8,14 @@ import type { Row } from '../../cpu/instruction-table.ts';
 import type { CompiledRow, OpcodeMap } from '../../cpu/opcode-map.ts';
 import { allowedForms, dependsOnOperandSize, needsModRM } from '../../cpu/operand-kind.ts';
 import { EIP, EIP_BIAS, PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
-import { i32 as constant, load } from '../../wasm/index.ts';
+import { i32, load } from '../../wasm/index.ts';
 import { isCodeAt } from './code-rows.ts';
 import { CROSSING_OWNER, CROSSING_REST } from './crossings.ts';
 import { EngineEmitter, type Variant } from './engine-emitter.ts';
 import { dispatch, InterpreterContext } from './interpreter-context.ts';
 import { InterpreterSite } from './interpreter-site.ts';
 import {
+  CALL_DEPTH,
   FAR_AWAY,
   HANDLER_RELOAD,
   KIND_COUNT,
@@ -37,6 +38,7 @@ import {
 } from './record.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { packedAux } from './unit-flags.ts';
+import { fuelOfReturn } from './unit-fuel.ts';
 
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
@@ -234,12 +236,22 @@ function raise(
   error: number,
 ): void {
   const record = f.param(0);
-  f.returnCall(context.raise, constant(vector), constant(error), record, f.param(1));
+  f.returnCall(context.raise, i32(vector), i32(error), record, f.param(1));
 }
 
 function addRunFunction(context: InterpreterContext): void {
-  const run = context.module.function('run', { params: ['i32'], results: [] }, (f) =>
-    f.returnCall(context.lookUp, loadState(EIP), f.param(0)),
-  );
+  const run = context.module.function('run', { params: ['i32'], results: [] }, (f) => {
+    const result = f.local('i64');
+    storeState(f, CALL_DEPTH, i32(0));
+    f.set(result, f.call(context.lookUp, loadState(EIP), f.param(0)));
+    f.loop((again) => {
+      // A RET whose CALL was not one of WebAssembly, or not of this run.
+      f.if(result.ltS(0), () => {
+        storeState(f, CALL_DEPTH, i32(0));
+        f.set(result, f.call(context.go, result.wrap(), fuelOfReturn(result)));
+        f.br(again);
+      });
+    });
+  });
   context.module.exportFunction('run', run);
 }

@@ -4,7 +4,7 @@
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import type { CompiledRow } from '../../cpu/opcode-map.ts';
 import { EIP, FLAG_AUX, FLAG_RESULT, FUEL, NEXT_EIP, SCRATCH } from '../../cpu/state-layout.ts';
-import { type FunctionBuilder, i32, type Local, load, type Value } from '../../wasm/index.ts';
+import { type FunctionBuilder, i32, i64, type Local, load, type Value } from '../../wasm/index.ts';
 import { loadCR3 } from './cr3-load.ts';
 import type { EngineSite, InstructionFields, SlowAccesses } from './engine-site.ts';
 import { dispatch, type InterpreterContext } from './interpreter-context.ts';
@@ -18,6 +18,7 @@ import {
   RECORD_REG,
   RECORD_SCALE,
   RECORD_SEGMENT,
+  RUN_ENDS,
 } from './record.ts';
 import type { SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
@@ -135,7 +136,7 @@ export class InterpreterSite implements EngineSite {
   #leaveOnFault(): void {
     const { f } = this;
     f.set(this.#fuel, f.call(this.targets.afterSlow, this.#record, this.#fuel));
-    f.if(this.#fuel.ltS(0), () => f.return());
+    f.if(this.#fuel.ltS(0), () => f.return(i64(RUN_ENDS)));
   }
 
   currentEip(): Value {

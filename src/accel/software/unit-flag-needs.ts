@@ -102,6 +102,7 @@ export class FlagWitness implements UnitFlagStore {
   leave(): boolean {
     return false;
   }
+  putForOthers(): void {}
   putStaged(): void {}
   writeBack(): void {}
 

@@ -78,6 +78,8 @@ export interface UnitFlagStore extends FlagStore {
   leaveRarely(): boolean;
   /** On the way to an exit that may be hot: whether it must pass `putStaged`. */
   leave(): boolean;
+  /** Puts them where other units look for them. */
+  putForOthers(targets: CallTargets): void;
   /** Where exits come together: puts what they staged. */
   putStaged(): void;
   writeBack(targets: CallTargets): void;
@@ -244,6 +246,14 @@ export class UnitFlags implements UnitFlagStore {
       this.f.set(b, values.b);
     });
     return true;
+  }
+
+  putForOthers(targets: CallTargets): void {
+    if (this.#isInMemory) this.#put();
+    else {
+      this.leave();
+      this.writeBack(targets);
+    }
   }
 
   putStaged(): void {

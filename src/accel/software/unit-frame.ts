@@ -12,14 +12,15 @@ import {
   type Value,
 } from '../../wasm/index.ts';
 import type { CallTargets } from './engine-site.ts';
-import { CODE_KEY } from './record.ts';
-import { loadState } from './state-access.ts';
+import { CALL_DEPTH, CALL_DEPTH_MAX, CODE_KEY } from './record.ts';
+import { loadState, storeState } from './state-access.ts';
 import { rowAddress } from './tlb-fill.ts';
 import { CELL_PAGES, ENTER_NUMBER_MASK, ENTER_WANTS_FLAGS } from './unit-entries.ts';
-import type { CarriedFlags, FlagForm, UnitFlagStore } from './unit-flags.ts';
+import { type CarriedFlags, FLAGS_ANY, type FlagForm, type UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
-import { fuelNeeds, fuelOf } from './unit-fuel.ts';
+import { fuelNeeds, fuelOf, fuelOfReturn, returned } from './unit-fuel.ts';
 import {
+  isCall,
   pageOf,
   type UnitBlock,
   type UnitInstruction,
@@ -39,6 +40,8 @@ const PAGE_BYTES = 1 << PAGE_BITS;
 const EXIT_OFFSET_SHIFT = 8;
 const EXIT_PAGE_SHIFT = EXIT_OFFSET_SHIFT + PAGE_BITS;
 const EXIT_JUMPS = -1;
+/** The same behind a RET: to the WebAssembly function that called, if it was one. */
+const EXIT_RETURNS = -2;
 
 /** A unit to be made. */
 export interface UnitSource {
@@ -282,9 +285,39 @@ export class UnitFrame {
       if (this.#wayCounts[index] === 1) this.#carryTo(index);
       else this.flags.leaveTo(this.#flagForms[index]!);
       this.#flow!.goTo(index);
+    } else if (isCall(this.#block.instructions.at(-1)!)) {
+      this.callOut(this.f.let(this.base.add(offset)));
     } else {
       this.exitJump(this.base.add(offset));
     }
+  }
+
+  /**
+   * Calls code at a pinned EIP, none of the unit's, and goes on behind the call if it comes back
+   * there and nothing has become of the unit meanwhile.
+   */
+  callOut(eip: Value): void {
+    const { f } = this;
+    const { offset, next } = this.#block.instructions.at(-1)!;
+    const index = this.#indexes.get(next);
+    if (index === undefined || pageOf(offset) !== pageOf(next)) {
+      this.exitJump(eip);
+      return;
+    }
+    const depth = f.let(loadState(CALL_DEPTH));
+    f.if(depth.geU(CALL_DEPTH_MAX), () => this.exitJump(eip));
+    const key = f.let(loadState(CODE_KEY));
+    storeState(f, CALL_DEPTH, depth.add(1));
+    if (this.#keepsLocals) this.#storeAll();
+    this.flags.putForOthers(this.targets);
+    const result = f.call(this.targets.go, eip, this.fuel);
+    storeState(f, CALL_DEPTH, depth);
+    const isHere = result.wrap().eq(this.base.add(next)).and(loadState(CODE_KEY).eq(key));
+    f.if(result.ltS(0).and(isHere).eqz(), () => f.return(result));
+    f.set(this.fuel, fuelOfReturn(result));
+    this.#loadAll();
+    if (this.#keepsLocals || this.#flagForms[index] !== FLAGS_ANY) this.flags.loadAll(this.targets);
+    this.#flow!.goTo(index);
   }
 
   /** Lets a block begin with what is known here. */
@@ -328,6 +361,30 @@ export class UnitFrame {
     this.f.br(isStaged ? this.#stagedLabel! : this.#exitLabel!);
   }
 
+  /** Continues at an EIP that a RET found, unless it is one of the unit's. */
+  exitReturn(eip: Value): void {
+    const isStaged = this.flags.leave();
+    this.f.set(this.#exitEip, eip);
+    this.f.set(this.#exitAt, i32(EXIT_RETURNS));
+    this.f.br(isStaged ? this.#stagedLabel! : this.#exitLabel!);
+  }
+
+  /** Stores all registers: which were written is not known before all is emitted. */
+  #storeAll(): void {
+    for (let number = 0; number < REGISTER_COUNT; number++) {
+      this.#used.add(number);
+      this.#storeRegister(number);
+    }
+  }
+
+  /** Loads what others may have changed. */
+  #loadAll(): void {
+    this.#tlb ??= this.f.local('i32');
+    this.f.set(this.#tlb, loadState(TLB_BASE));
+    if (!this.#keepsLocals) return;
+    for (let number = 0; number < REGISTER_COUNT; number++) this.#loadRegister(number);
+  }
+
   #emitEntry(): void {
     const { f } = this;
     const loadFlags = () => this.flags.loadAll(this.targets);
@@ -345,6 +402,7 @@ export class UnitFrame {
     const { f } = this;
     for (const number of this.#written) this.#storeRegister(number);
     this.flags.writeBack(this.targets);
+    f.if(this.#exitAt.eq(EXIT_RETURNS), () => f.return(returned(this.#exitEip, this.fuel)));
     f.if(this.#exitAt.eq(EXIT_JUMPS), () =>
       f.returnCall(this.targets.go, this.#exitEip, this.fuel),
     );

@@ -27,13 +27,13 @@ import {
 import { Deferred, UnitSite } from './unit-site.ts';
 
 const I = 'i32' as const;
-const UNIT: Signature = { params: [I, I, I], results: [] };
+const UNIT: Signature = { params: [I, I, I], results: ['i64'] };
 
 function importTargets(module: ModuleBuilder): UnitTargets {
   const known = new Map<string, FunctionReference>();
-  const four: Signature = { params: [I, I, I, I], results: [] };
+  const four: Signature = { params: [I, I, I, I], results: ['i64'] };
   return {
-    go: imported('go', { params: [I, I], results: [] }),
+    go: imported('go', { params: [I, I], results: ['i64'] }),
     interpret: imported('interpret', four),
     // Each import costs time when the module is instantiated: only what its units use.
     get reach() {

@@ -98,6 +98,10 @@ export function isCall({ meaning }: UnitInstruction): boolean {
   return meaning.compiled.row.mnemonic === 'CALL';
 }
 
+export function isReturn({ meaning }: UnitInstruction): boolean {
+  return meaning.compiled.row.mnemonic === 'RET';
+}
+
 /** @param root offset where hot code was seen: the walk starts there */
 export function findRegion(reader: CodeReader, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
@@ -224,8 +228,9 @@ function withReturns(blocks: readonly UnitBlock[]): UnitBlock[] {
     for (const block of bodyOf(callee)) returns[block]!.push(last.next);
   }
   return blocks.map((block, index) => {
-    const isReturn = block.instructions.at(-1)!.meaning.compiled.row.mnemonic === 'RET';
-    return isReturn ? { ...block, targets: returns[index]!.slice(0, RETURNS_MAX) } : block;
+    return isReturn(block.instructions.at(-1)!)
+      ? { ...block, targets: returns[index]!.slice(0, RETURNS_MAX) }
+      : block;
   });
 
   /** Blocks that a function reaches, calls stepped over. */
@@ -274,10 +279,13 @@ export function graphOf(blocks: readonly UnitBlock[], entries: readonly number[]
   return { successors, entries };
 }
 
-/** Offsets that a block may lead to, each as often as there are ways to it. */
+/**
+ * Offsets that a block may lead to, each as often as there are ways to it. Behind a call there may
+ * be one, if what is called is not in the unit.
+ */
 export function waysOf({ instructions, isDeferred, fallsThrough, targets }: UnitBlock): number[] {
   const last = instructions.at(-1)!;
   const target = isDeferred ? undefined : branchTarget(last);
-  const next = fallsThrough ? last.next : undefined;
+  const next = fallsThrough || (!isDeferred && isCall(last)) ? last.next : undefined;
   return [target, next, ...targets].filter((offset) => offset !== undefined);
 }

@@ -6,7 +6,7 @@ import { ZERO_REGISTER } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Value } from '../../wasm/index.ts';
 import type { CallTargets, EngineSite, InstructionFields } from './engine-site.ts';
 import type { UnitFrame } from './unit-frame.ts';
-import { branchTarget, pageOf, type UnitInstruction } from './unit-region.ts';
+import { branchTarget, isCall, isReturn, pageOf, type UnitInstruction } from './unit-region.ts';
 
 /** The instruction cannot be translated as it always needs TypeScript or the interpreter. */
 export class Deferred extends Error {
@@ -93,7 +93,9 @@ export class UnitSite implements EngineSite {
     for (const offset of frame.targetOffsets) {
       this.f.if(eip.eq(frame.base.add(offset)), () => frame.goTo(offset));
     }
-    frame.exitJump(eip);
+    if (isReturn(this.#instruction)) frame.exitReturn(eip);
+    else if (isCall(this.#instruction)) frame.callOut(eip);
+    else frame.exitJump(eip);
   }
 
   isNear(): boolean {
