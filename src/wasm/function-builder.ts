@@ -175,6 +175,7 @@ export class FunctionBuilder {
     if (value.constant !== undefined) return value;
     if (value instanceof Local && value.isPinned) return value;
     const variable = this.#temporary(value.type, value.bits);
+    variable.root = value.root;
     this.set(variable, value);
     return variable;
   }

@@ -28,6 +28,9 @@ export function writeOpcode(code: ByteWriter, opcode: number): void {
 
 type Operand = Value | number | bigint;
 
+/** What counts as a small distance: far less than a page. */
+const ROOT_DISTANCE_MAX = 1024;
+
 /**
  * An expression with its type. It has no place in the code until a statement uses it, and is
  * evaluated there, as often as it is used: `FunctionBuilder.let` evaluates it once.
@@ -38,6 +41,8 @@ export class Value {
   readonly constant: number | bigint | undefined;
   /** An i32's bits that may be set: masks that keep all of them cost nothing. */
   readonly bits: number;
+  /** What the value is known to be a small distance from; the same object for the same. */
+  root: object | undefined;
   readonly #write: (code: ByteWriter) => void;
 
   constructor(
@@ -59,10 +64,10 @@ export class Value {
 
   // Integer arithmetic, in the type of `this` (i32 or i64).
   add(other: Operand): Value {
-    return isZero(other) ? this : this.#binary('add', other);
+    return isZero(other) ? this : this.#binary('add', other).#near(this, other);
   }
   sub(other: Operand): Value {
-    return isZero(other) ? this : this.#binary('sub', other);
+    return isZero(other) ? this : this.#binary('sub', other).#near(this, other);
   }
   mul(other: Operand): Value {
     return this.#binary('mul', other);
@@ -194,6 +199,21 @@ export class Value {
       return i32((Number(this.constant) << 16) >> 16);
     }
     return op(`${this.type}.extend16_s`, this);
+  }
+
+  /** The same value, known to be a small distance from `root`. */
+  withRoot(root: object): Value {
+    const value = new Value(this.type, this.#write, this.constant, this.bits);
+    value.root = root;
+    return value;
+  }
+
+  /** After a distance was added to `from`, or subtracted. */
+  #near({ root }: Value, distance: Operand): Value {
+    const constant = distance instanceof Value ? distance.constant : distance;
+    if (root && constant !== undefined && Math.abs(Number(constant)) < ROOT_DISTANCE_MAX)
+      this.root = root;
+    return this;
   }
 
   #binary(name: string, other: Operand): Value {

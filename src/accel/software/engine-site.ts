@@ -5,6 +5,7 @@
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import type { FunctionBuilder, FunctionReference, Value } from '../../wasm/index.ts';
+import type { KnownPage } from './unit-pages.ts';
 
 /** Functions outside the one under construction. */
 export interface CallTargets {
@@ -36,6 +37,13 @@ export interface SlowAccesses {
   checkedLinear(field: Value, offset: Value, size: number, isWrite: boolean): Value;
 }
 
+export interface SitePages {
+  find(linear: Value, isWrite: boolean): KnownPage | undefined;
+  note(linear: Value, known: KnownPage): void;
+  /** Leaves as an address is not in the page that was found for it. */
+  leave(): void;
+}
+
 export interface EngineSite {
   readonly f: FunctionBuilder;
   readonly targets: CallTargets;
@@ -46,6 +54,8 @@ export interface EngineSite {
   storeRegister(offset: Value, size: number, value: Value): void;
   /** Address of the TLB row of a linear address, pinned. */
   rowOf(linear: Value): Value;
+  /** Pages that accesses before this one have reached; units know some. */
+  readonly pages: SitePages | undefined;
   /** What becomes of accesses that row or segment do not allow as they stand; a unit leaves. */
   readonly slow: SlowAccesses | undefined;
   /** Whether CS surely spans 4 GiB, so that no target is beyond its limit. */

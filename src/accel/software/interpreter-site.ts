@@ -110,6 +110,7 @@ export class InterpreterSite implements EngineSite {
   };
 
   readonly isCodeFlat = false;
+  readonly pages = undefined;
 
   leave(): void {
     throw new TypeError('Cannot leave an instruction to the interpreter in the interpreter');

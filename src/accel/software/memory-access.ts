@@ -53,16 +53,28 @@ export function rawStore(
   else throw new RangeError(`Cannot access memory in units of ${size} bytes`);
 }
 
+/** Byte of the buffer for an access by a unit, which leaves if it cannot be made at once. */
+function plainAddress(site: EngineSite, linear: Value, size: number, isWrite: boolean): Value {
+  const { f, pages } = site;
+  const wanted = f.let(wantedTag(linear, size));
+  const known = pages?.find(linear, isWrite);
+  if (known) {
+    f.if(known.page.ne(wanted), () => pages!.leave());
+    return linear.add(known.addend);
+  }
+  const row = site.rowOf(linear);
+  f.if(load('i32', row, isWrite ? WRITE_TAG : READ_TAG).ne(wanted), () => site.leave());
+  const addend = f.let(load('i32', row, ADDEND));
+  pages?.note(linear, { page: wanted, addend, isWritable: isWrite });
+  return linear.add(addend);
+}
+
 /** A load from a pinned linear address; the value is pinned. */
 export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
-  const { f } = site;
+  const { f, slow } = site;
+  if (!slow) return f.let(rawLoad(plainAddress(site, linear, size, false), size));
   const row = site.rowOf(linear);
   const [tag, wanted] = [load('i32', row, READ_TAG), wantedTag(linear, size)];
-  const { slow } = site;
-  if (!slow) {
-    f.if(tag.ne(wanted), () => site.leave());
-    return f.let(rawLoad(addressBy(row, linear), size));
-  }
   return f.ifValue(
     tag.eq(wanted),
     () => rawLoad(addressBy(row, linear), size),
@@ -72,16 +84,14 @@ export function emitLoad(site: EngineSite, linear: Value, size: number): Value {
 
 /** A store to a pinned linear address. */
 export function emitStore(site: EngineSite, linear: Value, size: number, value: Value): void {
-  const { f } = site;
-  const row = site.rowOf(linear);
+  const { f, slow } = site;
   const pinned = f.let(value);
-  const [tag, wanted] = [load('i32', row, WRITE_TAG), wantedTag(linear, size)];
-  const { slow } = site;
   if (!slow) {
-    f.if(tag.ne(wanted), () => site.leave());
-    rawStore(f, addressBy(row, linear), size, pinned);
+    rawStore(f, plainAddress(site, linear, size, true), size, pinned);
     return;
   }
+  const row = site.rowOf(linear);
+  const [tag, wanted] = [load('i32', row, WRITE_TAG), wantedTag(linear, size)];
   f.if(
     tag.eq(wanted),
     () => rawStore(f, addressBy(row, linear), size, pinned),
@@ -106,18 +116,16 @@ export function emitModify(
   linear: Value,
   size: number,
 ): { old: Value; store: (value: Value) => void } {
-  const { f } = site;
-  const row = site.rowOf(linear);
-  const [tag, wanted] = [load('i32', row, WRITE_TAG), wantedTag(linear, size)];
-  const { slow } = site;
+  const { f, slow } = site;
   if (!slow) {
-    f.if(tag.ne(wanted), () => site.leave());
-    const at = f.let(addressBy(row, linear));
+    const at = f.let(plainAddress(site, linear, size, true));
     return {
       old: f.let(rawLoad(at, size)),
       store: (value) => rawStore(f, at, size, value),
     };
   }
+  const row = site.rowOf(linear);
+  const [tag, wanted] = [load('i32', row, WRITE_TAG), wantedTag(linear, size)];
   // Zero, which no guest byte has, means the slow path.
   const address = f.ifValue(
     tag.eq(wanted),

@@ -38,6 +38,8 @@ const COLD_INSTRUCTIONS_MIN = 40_000_000;
 /** How much of a path a unit must have, so that it stays in there: 0 to 1. */
 const LOOP_COVERAGE_MIN = 0.9;
 const WAIT_INSTRUCTIONS = 40_000;
+/** A unit that straddled pages so often is made anew with a look at the TLB for each access. */
+const STRADDLES_MAX = 1000;
 
 /** Where code is: in the records of a slot, whose page begins at an EIP. */
 interface CodePlace {
@@ -70,6 +72,8 @@ export interface Unit {
   readonly keepsLocals: boolean;
   /** Relies on a flat CS. */
   readonly isFlat: boolean;
+  /** See UnitSource. */
+  readonly knowsPages: boolean;
   /** By block of the region. */
   readonly flagForms: readonly FlagForm[];
 }
@@ -198,6 +202,10 @@ export class Translator {
     let unit: Unit | undefined;
     for (const each of this.#page(slot).units) {
       if (!this.#usesBytes(each, slot, offset, offset + 1)) continue;
+      if (each.knowsPages && this.#entries.straddlesOf(each.place) > STRADDLES_MAX) {
+        this.#remake(each);
+        return;
+      }
       if (each.isHot) return;
       unit = each;
     }
@@ -206,6 +214,13 @@ export class Translator {
     this.#lastSampled = unit;
     const isMuch = this.#coldInstructions >= COLD_INSTRUCTIONS_MIN;
     if (isMuch || this.#streak === STREAK_MIN) this.wantsPath = true;
+  }
+
+  /** Its accesses by one register often lie in two pages: they look at the TLB one by one. */
+  #remake(unit: Unit): void {
+    this.#drop(unit);
+    this.#queueUnit(unit.slot, unit.region, unit.isHot, false);
+    this.#compileSoon();
   }
 
   /**
@@ -300,14 +315,14 @@ export class Translator {
     return this.#queueUnit(slot, region, false);
   }
 
-  #queueUnit(slot: number, region: UnitRegion, isHot: boolean): boolean {
+  #queueUnit(slot: number, region: UnitRegion, isHot: boolean, knowsPages = true): boolean {
     if (region.blocks.length === 0) return false;
     this.#makeRoom(region);
     const parts = region.pages.map((page) => this.#partOf(region, page));
     const place = this.#entries.takePlace();
     const keepsLocals = isHot || this.keepsLocals;
     const unit: Unit = {
-      ...{ slot, region, parts, place, isHot, keepsLocals },
+      ...{ slot, region, parts, place, isHot, keepsLocals, knowsPages },
       flagForms: flagFormsOf(region, keepsLocals),
       isFlat: (this.#state.u32[CODE_KEY >> 2]! & CODE_KEY_FLAT) !== 0,
       ...{ entries: [], isDropped: false },

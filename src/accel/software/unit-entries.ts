@@ -7,8 +7,9 @@
 //   i32 START    offset of the entry from the unit's root page
 //   u16 ORIGINAL the interpreter's handler for the record
 // and by place of a unit, less that of the first:
-//   u32 EIP of the root page, u32 CODE_KEY_FLAT if it relies on a flat CS, and for each page of the
-//   unit the CODE_KEY as of which it was found mapped there: u32s
+//   u32 EIP of the root page, u32 CODE_KEY_FLAT if it relies on a flat CS, u32 how often it was left
+//   because an access was in another page than the one before it by the same register, and for each
+//   page of the unit the CODE_KEY as of which it was found mapped there: u32s
 
 import { CODE_KEY_FLAT, RECORD_HANDLER } from './record.ts';
 
@@ -32,7 +33,8 @@ export const ORIGINALS = HANDLERS_MAX * ENTER_BYTES;
 export const CELLS = ORIGINALS + HANDLERS_MAX * 2;
 export const CELL_BASE = 0;
 export const CELL_FLAT = 4;
-export const CELL_PAGES = 8;
+export const CELL_STRADDLES = 8;
+export const CELL_PAGES = 16;
 export const CELL_BYTES = CELL_PAGES + 4 * UNIT_PAGES_MAX;
 /**
  * Behind them the jump cache: where units are entered, by EIP. A row: u32 EIP, u32 CODE_KEY, then
@@ -138,6 +140,11 @@ export class UnitEntries {
   /** Byte address of what a unit keeps between its runs. */
   cellOf(place: number): number {
     return this.#offset + CELLS + (place - this.#firstUnit) * CELL_BYTES;
+  }
+
+  /** How often a unit was left because an access was in another page than the one before. */
+  straddlesOf(place: number): number {
+    return this.#u32[(this.cellOf(place) + CELL_STRADDLES) >>> 2]!;
   }
 
   /**

@@ -90,6 +90,7 @@ export class FlagWitness implements UnitFlagStore {
 
   loadAll(): void {}
   settle(): void {}
+  endBlock(): void {}
   enterBlock(): void {}
   leaveTo(): void {}
   carry(): CarriedFlags {

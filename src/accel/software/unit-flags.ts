@@ -58,6 +58,8 @@ export interface CarriedFlags {
 export interface UnitFlagStore extends FlagStore {
   /** Where the unit is entered: makes them words, with CARRY. */
   loadAll(targets: CallTargets): void;
+  /** A block was emitted: nothing is kept for what follows it. */
+  endBlock(): void;
   /**
    * A block begins, to which every way brings the flags in `form`; or the only way to it, with what
    * is known there.
@@ -169,10 +171,13 @@ export class UnitFlags implements UnitFlagStore {
     carry.set(aux.get().shrU(31));
   }
 
-  enterBlock(form: FlagForm, carried?: CarriedFlags): void {
+  endBlock(): void {
     for (const value of [...this.#past, ...this.#kept]) this.f.release(value);
     this.#past = [];
     this.#kept = [];
+  }
+
+  enterBlock(form: FlagForm, carried?: CarriedFlags): void {
     if (carried) {
       this.#state = carried.state;
       this.#isPut = carried.isPut;

@@ -15,10 +15,16 @@ import type { CallTargets } from './engine-site.ts';
 import { CALL_DEPTH, CALL_DEPTH_MAX, CODE_KEY } from './record.ts';
 import { loadState, storeState } from './state-access.ts';
 import { rowAddress } from './tlb-fill.ts';
-import { CELL_PAGES, ENTER_NUMBER_MASK, ENTER_WANTS_FLAGS } from './unit-entries.ts';
+import {
+  CELL_PAGES,
+  CELL_STRADDLES,
+  ENTER_NUMBER_MASK,
+  ENTER_WANTS_FLAGS,
+} from './unit-entries.ts';
 import { type CarriedFlags, FLAGS_ANY, type FlagForm, type UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
 import { fuelNeeds, fuelOf, fuelOfReturn, returned } from './unit-fuel.ts';
+import { type KnownPage, KnownPages } from './unit-pages.ts';
 import {
   isCall,
   pageOf,
@@ -39,6 +45,8 @@ const PAGE_BYTES = 1 << PAGE_BITS;
  */
 const EXIT_OFFSET_SHIFT = 8;
 const EXIT_PAGE_SHIFT = EXIT_OFFSET_SHIFT + PAGE_BITS;
+/** In it, too: an access was not in the page that was known. */
+const EXIT_STRADDLES = 1 << (EXIT_PAGE_SHIFT + 5);
 const EXIT_JUMPS = -1;
 /** The same behind a RET: to the WebAssembly function that called, if it was one. */
 const EXIT_RETURNS = -2;
@@ -55,6 +63,8 @@ export interface UnitSource {
   readonly keepsLocals: boolean;
   /** Whether it runs only while CS has base 0 and spans 4 GiB. */
   readonly isFlat: boolean;
+  /** Whether accesses by the same register look at the TLB once. */
+  readonly knowsPages: boolean;
   /** The form of the flags that each block wants where it begins. */
   readonly flagForms: readonly FlagForm[];
 }
@@ -71,6 +81,12 @@ interface Carried {
   /** Those whose locals are loaded. */
   readonly registers: readonly number[];
   readonly flags: CarriedFlags;
+  readonly roots: readonly object[];
+  readonly pages: ReadonlyMap<object, KnownPage> | undefined;
+}
+
+function freshRoots(): object[] {
+  return Array.from({ length: REGISTER_COUNT }, () => ({}));
 }
 
 /** By block: how many ways lead to it; entries have one more. */
@@ -89,6 +105,7 @@ export class UnitFrame {
   readonly f: FunctionBuilder;
   readonly targets: UnitTargets;
   readonly flags: UnitFlagStore;
+  readonly pages: KnownPages | undefined;
   /** Instructions that may still run; those of the current block are already taken off. */
   readonly fuel: Local;
   /** EIP of the start of the root page. */
@@ -105,6 +122,8 @@ export class UnitFrame {
   readonly #keepsLocals: boolean;
   /** By register: the scope in which the current block loaded or set it. */
   readonly #loaded = new Map<number, number>();
+  /** By register: what its value is a small distance from. */
+  #roots: object[] = freshRoots();
   /** Scopes of the block and of the instruction under emission. */
   #blockScope = 0;
   #instructionScope = 0;
@@ -141,11 +160,12 @@ export class UnitFrame {
     f: FunctionBuilder,
     targets: UnitTargets,
     flags: UnitFlagStore,
-    { region, cell, keepsLocals, isFlat, flagForms }: UnitSource,
+    { region, cell, keepsLocals, isFlat, knowsPages, flagForms }: UnitSource,
   ) {
     this.#keepsLocals = keepsLocals;
     this.isCodeFlat = isFlat;
     this.f = f;
+    this.pages = knowsPages ? new KnownPages(f) : undefined;
     this.flags = flags;
     this.#flagForms = flagForms;
     this.targets = targets;
@@ -169,13 +189,16 @@ export class UnitFrame {
       this.#loadRegister(number);
       this.#noteLoaded(number);
     }
-    return this.#registers[number]!;
+    return this.#registers[number]!.withRoot(this.#roots[number]!);
+  }
+
+  /** Whether what stands here surely runs if the instruction does. */
+  get isSure(): boolean {
+    return this.#isStraight && this.f.scope === this.#instructionScope;
   }
 
   #noteLoaded(number: number): void {
-    const { scope } = this.f;
-    const isForAll = this.#isStraight && scope === this.#instructionScope;
-    this.#loaded.set(number, isForAll ? this.#blockScope : scope);
+    this.#loaded.set(number, this.isSure ? this.#blockScope : this.f.scope);
   }
 
   /** Whether the register's local has been loaded on every way from the start of the block. */
@@ -195,6 +218,7 @@ export class UnitFrame {
 
   setRegister(number: number, value: Value): void {
     this.f.set(this.#registers[number]!, value);
+    this.#roots[number] = (this.isSure && value.root) || {};
     if (this.#keepsLocals) {
       this.#used.add(number);
       this.#written.add(number);
@@ -236,8 +260,13 @@ export class UnitFrame {
       const carried = this.#carried.get(index);
       for (const number of carried?.registers ?? []) this.#loaded.set(number, f.scope);
       this.flags.enterBlock(this.#flagForms[index]!, carried?.flags);
+      this.#roots = carried ? [...carried.roots] : freshRoots();
+      this.pages?.enterBlock(carried?.pages);
       this.#beginBlock(index);
       emitBlock(this.#block);
+      // Before the next block takes what is carried to it.
+      this.flags.endBlock();
+      this.pages?.endBlock();
     });
     this.#flow = flow;
     f.block((exit) => {
@@ -324,7 +353,12 @@ export class UnitFrame {
   #carryTo(index: number): void {
     if (this.#carried.has(index)) throw new Error('Cannot come to a block by a way not counted');
     const registers = [...this.#loaded.keys()].filter((number) => this.#isLoaded(number));
-    this.#carried.set(index, { registers, flags: this.flags.carry() });
+    this.#carried.set(index, {
+      registers,
+      flags: this.flags.carry(),
+      roots: [...this.#roots],
+      pages: this.pages?.carry(),
+    });
   }
 
   /**
@@ -345,11 +379,12 @@ export class UnitFrame {
   }
 
   /** Lets the interpreter run `instruction`, giving back the fuel of `left` instructions. */
-  exitInterpret({ offset }: UnitInstruction, left: number): void {
+  exitInterpret({ offset }: UnitInstruction, left: number, straddles = false): void {
     const page = this.#region.pages.findIndex((known) => known.page === pageOf(offset));
     const inPage = offset & (PAGE_BYTES - 1);
     const isStaged = this.flags.leaveRarely();
-    this.f.set(this.#exitAt, i32((page << EXIT_PAGE_SHIFT) | (inPage << EXIT_OFFSET_SHIFT) | left));
+    const place = (page << EXIT_PAGE_SHIFT) | (inPage << EXIT_OFFSET_SHIFT);
+    this.f.set(this.#exitAt, i32(place | left | (straddles ? EXIT_STRADDLES : 0)));
     this.f.br(isStaged ? this.#stagedLabel! : this.#exitLabel!);
   }
 
@@ -406,6 +441,13 @@ export class UnitFrame {
     f.if(this.#exitAt.eq(EXIT_JUMPS), () =>
       f.returnCall(this.targets.go, this.#exitEip, this.fuel),
     );
+    if (this.pages) {
+      f.if(this.#exitAt.and(EXIT_STRADDLES), () => {
+        const count = i32(this.#cell + CELL_STRADDLES);
+        f.store('i32', count, load('i32', count).add(1));
+        f.set(this.#exitAt, this.#exitAt.and(~EXIT_STRADDLES));
+      });
+    }
     const { pages } = this.#region;
     const [pageEip, records] = [f.local('i32'), f.local('i32')];
     for (const [index, { page, records: known }] of pages.entries()) {

@@ -166,7 +166,7 @@ function witness(instruction: UnitInstruction, isImmediateKnown: boolean): FlagE
   const flags = new FlagWitness(f);
   const frame = new UnitFrame(f, importTargets(new ModuleBuilder()), flags, {
     ...{ region, cell: 0, flagForms: [FLAGS_ANY] },
-    ...{ keepsLocals: true, isFlat: false },
+    ...{ keepsLocals: true, isFlat: false, knowsPages: false },
   });
   const immediate = isImmediateKnown ? i32(instruction.immediate) : f.local('i32');
   frame.build(() => {

@@ -4,7 +4,7 @@
 import type { FlagStore } from '../../cpu/flag-emitter.ts';
 import { ZERO_REGISTER } from '../../cpu/state-layout.ts';
 import { type FunctionBuilder, i32, type Value } from '../../wasm/index.ts';
-import type { CallTargets, EngineSite, InstructionFields } from './engine-site.ts';
+import type { CallTargets, EngineSite, InstructionFields, SitePages } from './engine-site.ts';
 import type { UnitFrame } from './unit-frame.ts';
 import { branchTarget, isCall, isReturn, pageOf, type UnitInstruction } from './unit-region.ts';
 
@@ -26,6 +26,7 @@ export class UnitSite implements EngineSite {
   /** Where the target of the branch is known to be at hand. */
   #reachedScope = -1;
   readonly slow = undefined;
+  readonly pages: SitePages | undefined;
   readonly isCodeFlat: boolean;
 
   constructor(
@@ -52,6 +53,14 @@ export class UnitSite implements EngineSite {
       immediate: () => constant,
     };
     this.flagStore = frame.flags;
+    const { pages } = frame;
+    this.pages = pages && {
+      find: (linear, isWrite) => pages.find(linear, isWrite),
+      note: (linear, known) => {
+        if (frame.isSure) pages.note(linear, known);
+      },
+      leave: () => frame.exitInterpret(instruction, left, true),
+    };
   }
 
   loadRegister(offset: Value, size: number): Value {
