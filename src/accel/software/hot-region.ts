@@ -11,6 +11,7 @@ import {
   makeRegion,
   PageSet,
   pageOf,
+  placeRoot,
   type UnitInstruction,
   type UnitRegion,
 } from './unit-region.ts';
@@ -30,10 +31,13 @@ export function coverageOf({ blocks }: UnitRegion, path: PathGraph): number {
 export function findHotRegion(reader: CodeReader, path: PathGraph, root: number): UnitRegion {
   const found = new Map<number, UnitInstruction>();
   const leaders = new Set<number>([root]);
-  const entered = new Set<number>([root]);
+  const entered = new Set<number>();
+  /** Where blocks lead. */
+  const targets = new Set<number>();
   const pages = new PageSet();
   const open = [root];
   while (open.length > 0 && found.size < INSTRUCTIONS_MAX) walk(takeHottest());
+  placeRoot(root, found, entered, targets, leaders);
   return makeRegion(root, cutBlocks(found, leaders, reader, targetsOf), entered, reader);
 
   function takeHottest(): number {
@@ -45,6 +49,7 @@ export function findHotRegion(reader: CodeReader, path: PathGraph, root: number)
   }
 
   function visit(offset: number): void {
+    targets.add(offset);
     if (leaders.has(offset) || path.countAt(offset) === 0) return;
     leaders.add(offset);
     open.push(offset);

@@ -17,6 +17,7 @@ import { buildUnits, flagFormsOf, mustDefer } from './unit-module.ts';
 import { type ReaderParts, recordsAt, UnitReader } from './unit-reader.ts';
 import {
   findRegion,
+  isTightLoop,
   pageOf,
   type UnitInstruction,
   type UnitPage,
@@ -193,7 +194,7 @@ export class Translator {
       return true;
     }
     if (page.rewrites > REWRITES_MAX || ++page.samples < HEAT_MIN) return false;
-    this.#planSoon(here);
+    this.#planSoon(here, true);
     return true;
   }
 
@@ -246,7 +247,7 @@ export class Translator {
     const here = this.#whereabouts();
     if (here === undefined) return;
     const page = this.#page(here.slot);
-    if (page.rewrites <= REWRITES_MAX && !page.roots.has(here.offset)) this.#planSoon(here);
+    if (page.rewrites <= REWRITES_MAX && !page.roots.has(here.offset)) this.#planSoon(here, false);
   }
 
   /** The page of records that EIP lies in; undefined where code is run one by one. */
@@ -258,8 +259,9 @@ export class Translator {
     return slot < 0 || offset >= PAGE_SIZE ? undefined : { slot, pageEip, offset };
   }
 
-  #planSoon(place: CodePlace): void {
-    if (this.#plan(place, false) && this.#queue.length >= BATCH_MAX) this.#compileSoon();
+  #planSoon(place: CodePlace, isByChance: boolean): void {
+    if (this.#plan(place, false, isByChance) && this.#queue.length >= BATCH_MAX)
+      this.#compileSoon();
   }
 
   /** Translates the code at EIP, in the page of `records`, at once, however cold: for tests. */
@@ -308,9 +310,10 @@ export class Translator {
   }
 
   /** Finds a unit for the code at a place and queues it. */
-  #plan({ slot, pageEip, offset }: CodePlace, decodes: boolean): boolean {
+  #plan({ slot, pageEip, offset }: CodePlace, decodes: boolean, isByChance = false): boolean {
     const records = this.#cache.recordsOfSlot(slot);
-    const region = findRegion(new UnitReader(this.#reading, pageEip, records, decodes), offset);
+    const reader = new UnitReader(this.#reading, pageEip, records, decodes);
+    const region = findRegion(reader, offset, isByChance);
     this.#page(slot).roots.add(offset);
     return this.#queueUnit(slot, region, false);
   }
@@ -320,7 +323,7 @@ export class Translator {
     this.#makeRoom(region);
     const parts = region.pages.map((page) => this.#partOf(region, page));
     const place = this.#entries.takePlace();
-    const keepsLocals = isHot || this.keepsLocals;
+    const keepsLocals = isHot || isTightLoop(region) || this.keepsLocals;
     const unit: Unit = {
       ...{ slot, region, parts, place, isHot, keepsLocals, knowsPages },
       flagForms: flagFormsOf(region, keepsLocals),

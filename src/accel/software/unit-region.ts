@@ -9,6 +9,8 @@ import { type ControlGraph, type Structure, structureOf } from './unit-structure
 
 /** Most instructions of one unit: bounds the time to compile it. */
 const INSTRUCTIONS_MAX = 320;
+/** Most instructions of a unit that is called a tight loop. */
+const TIGHT_MAX = 48;
 /** A RET that more calls lead to compares with so many return addresses. */
 const RETURNS_MAX = 4;
 /** Most instructions of one block: UnitFrame counts them in a byte. */
@@ -102,11 +104,17 @@ export function isReturn({ meaning }: UnitInstruction): boolean {
   return meaning.compiled.row.mnemonic === 'RET';
 }
 
-/** @param root offset where hot code was seen: the walk starts there */
-export function findRegion(reader: CodeReader, root: number): UnitRegion {
+/**
+ * @param root offset where hot code was seen: the walk starts there
+ * @param isByChance whether nothing is known to jump to the root: where the unit comes to it by
+ *   itself it is then entered elsewhere only
+ */
+export function findRegion(reader: CodeReader, root: number, isByChance = false): UnitRegion {
   const found = new Map<number, UnitInstruction>();
   const leaders = new Set<number>();
-  const entered = new Set<number>([root]);
+  const entered = new Set<number>();
+  /** Where blocks lead. */
+  const targets = new Set<number>();
   const pages = new PageSet();
   // What is called comes after all of the caller.
   const queues: number[][] = [[root]];
@@ -117,10 +125,13 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
       walk(next, depth);
     }
   }
+  if (!isByChance) entered.add(root);
+  else placeRoot(root, found, entered, targets, leaders);
   const blocks = withReturns(cutBlocks(found, leaders, reader, () => []));
   return makeRegion(root, blocks, entered, reader);
 
   function visit(offset: number, depth: number): void {
+    targets.add(offset);
     if (leaders.has(offset)) return;
     leaders.add(offset);
     queues[depth] ??= [];
@@ -164,6 +175,26 @@ export function findRegion(reader: CodeReader, root: number): UnitRegion {
       if (leaders.has(offset)) return;
     }
   }
+}
+
+/**
+ * A root found by chance is often in the middle of a loop's block. It would cut the block, and have
+ * the flags ready each time: so it is no entry if the unit has others and comes to the root from
+ * there, and no block begins there if none leads there.
+ */
+export function placeRoot(
+  root: number,
+  found: ReadonlyMap<number, UnitInstruction>,
+  entered: Set<number>,
+  targets: ReadonlySet<number>,
+  leaders: Set<number>,
+): void {
+  const isTarget = targets.has(root);
+  const runsInto = (each: UnitInstruction): boolean =>
+    each.next === root && !each.meaning.compiled.row.options.endsBlock;
+  const isInside = !isTarget && [...found.values()].some(runsInto);
+  if (isInside && entered.size > 0) leaders.delete(root);
+  if (entered.size === 0 || !(isInside || isTarget)) entered.add(root);
 }
 
 /** The pages of a unit, as many as it may have. */
@@ -267,6 +298,12 @@ export function makeRegion(
     .sort((a, b) => a - b)
     .map((page) => ({ page, records: reader.recordsOf(page) }));
   return { root, blocks, entries, structure: structureOf(graphOf(blocks, entries)), pages };
+}
+
+/** Whether a unit is little more than loops of one block. */
+export function isTightLoop({ blocks }: UnitRegion): boolean {
+  const size = blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
+  return size <= TIGHT_MAX && blocks.some((block) => waysOf(block).includes(block.start));
 }
 
 /** The ways between blocks that do not leave the unit. */
