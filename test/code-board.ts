@@ -37,6 +37,7 @@ const INSTRUCTIONS_MAX = 20_000_000;
 
 export const EAX = 0;
 export const ECX = 1;
+export const EDX = 2;
 export const EBX = 3;
 export const ESP = 4;
 

@@ -18,6 +18,8 @@ const LOG_END = 0x8ffc;
 /** The data area that programs reach, behind ESI. */
 const DATA_SPAN = 32;
 const ROUNDS = 6;
+/** The farthest that a short jump goes forward. */
+const SHORT_MAX = 127;
 
 const bytes32 = (value: number) => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff);
 
@@ -221,6 +223,21 @@ const straight = fc.oneof(
   { weight: 8, arbitrary: pair },
 );
 
+/**
+ * Jcc to a block that no other way leads to, over one that ends in JMP: what is known of the flags
+ * goes along both ways.
+ */
+const diamond = fc
+  .tuple(
+    condition,
+    fc.array(straight, { minLength: 1, maxLength: 2 }),
+    fc.array(straight, { minLength: 1, maxLength: 2 }),
+  )
+  .map(([code, left, right]) => {
+    const [one, other] = [left.flat(), right.flat()];
+    return [0x70 | code, one.length + 2, ...one, 0xeb, other.length, ...other];
+  });
+
 /** An instruction, or a jump over some that follow. */
 type Piece =
   | { readonly code: readonly number[] }
@@ -228,6 +245,7 @@ type Piece =
 
 const piece: fc.Arbitrary<Piece> = fc.oneof(
   { weight: 5, arbitrary: straight.map((code) => ({ code })) },
+  { weight: 2, arbitrary: diamond.map((code) => ({ code })) },
   {
     weight: 2,
     arbitrary: fc
@@ -248,8 +266,11 @@ function assemble(pieces: readonly Piece[]): number[] {
   const sizes = pieces.map((each) => ('code' in each ? each.code.length : 2));
   const body = pieces.flatMap((each, index): readonly number[] => {
     if ('code' in each) return each.code;
-    const skipped = sizes.slice(index + 1, index + 1 + each.over);
-    return [each.jump, skipped.reduce((sum, bytes) => sum + bytes, 0)];
+    let distance = 0;
+    for (const bytes of sizes.slice(index + 1, index + 1 + each.over)) {
+      if (distance + bytes <= SHORT_MAX) distance += bytes;
+    }
+    return [each.jump, distance];
   });
   const start = [0xbd, ...bytes32(ROUNDS)]; // mov ebp, ROUNDS
   const back = -(body.length + 1 + 6);

@@ -124,7 +124,7 @@ export class FunctionBuilder {
     this.#kept.add(value);
   }
 
-  /** Keeps a value once more that was released: for code that runs right behind that which set it. */
+  /** Keeps a value that was released once more: for code that runs right behind what set it. */
   reserve(value: Value): void {
     if (!(value instanceof Local)) return;
     const indexes = this.#freeIndexes.get(value.type);

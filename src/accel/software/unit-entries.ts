@@ -7,9 +7,9 @@
 //   i32 START    offset of the entry from the unit's root page
 //   u16 ORIGINAL the interpreter's handler for the record
 // and by place of a unit, less that of the first:
-//   u32 EIP of the root page, u32 CODE_KEY_FLAT if it relies on a flat CS, u32 how often it was left
-//   because an access was in another page than the one before it by the same register, and for each
-//   page of the unit the CODE_KEY as of which it was found mapped there: u32s
+//   u32 EIP of the root page, u32 CODE_KEY_FLAT if it relies on a flat CS, u32 how often it was
+//   left because an access was in another page than the one before it by the same register, and
+//   for each page of the unit the CODE_KEY as of which it was found mapped there: u32s
 
 import { CODE_KEY_FLAT, RECORD_HANDLER } from './record.ts';
 
