@@ -3,6 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { interpreterAccelerator, softwareAccelerator } from '../src/accel/software/index.ts';
+import { CODE_KEY } from '../src/accel/software/record.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import type { Accelerator } from '../src/cpu/vcpu.ts';
 import { CodeBoard, EAX, EBX, ECX, EDX, ESP, u32 } from './code-board.ts';
@@ -201,6 +202,20 @@ test.each(ENGINES)('a callee that needs the interpreter on its way: %s', (_, eng
   warm(board, callee);
   expect(board.run(CODE)).toBe('hlt');
   expect(board.reg(EBX)).toBe(300);
+});
+
+test('keys of code look-ups begin anew before they repeat', () => {
+  const board = new CodeBoard(eagerTranslator);
+  board.put(CODE, indirectLoop(CODE + 0x800, 100));
+  board.put(CODE + 0x800, [0xb8, ...u32(7), 0xc3]);
+  warm(board, CODE + 0x800);
+  expect(board.run(CODE)).toBe('hlt');
+  board.state.setReg32(EBX, 0);
+  // As after millions of loads of CR3 by generated code.
+  board.state.set32(CODE_KEY, 0xffff_ffe0);
+  expect(board.run(CODE)).toBe('hlt');
+  expect(board.reg(EBX)).toBe(700);
+  expect(board.state.get32(CODE_KEY)).toBeLessThan(0x1000);
 });
 
 test('a sample in the middle of a loop does not cut its block', () => {

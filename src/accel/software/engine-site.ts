@@ -37,6 +37,7 @@ export interface SlowAccesses {
   checkedLinear(field: Value, offset: Value, size: number, isWrite: boolean): Value;
 }
 
+/** Pages that were reached by a register, as `Value.root` tells of addresses. */
 export interface SitePages {
   find(linear: Value, isWrite: boolean): KnownPage | undefined;
   note(linear: Value, known: KnownPage): void;

@@ -283,8 +283,9 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   #setCodeKey(): void {
     const { u32 } = this.state;
     const isFlat = u32[CS_BASE] === 0 && u32[CS_LIMIT] === 0xffff_ffff;
-    // Where the base may be any, look-ups of before mean nothing.
-    if (!isFlat) this.#nextCodeKey();
+    // Where the base may be any, look-ups of before mean nothing. Generated code does not look
+    // whether keys come to an end.
+    if (!isFlat || u32[CODE_KEY >> 2]! >= CODE_KEY_MAX) this.#nextCodeKey();
     const time = u32[CODE_KEY >> 2]! & ~(CODE_KEY_FLAT | CODE_KEY_MODE);
     u32[CODE_KEY >> 2] = time | (isFlat ? CODE_KEY_FLAT : 0) | u32[MODE >> 2]!;
   }
