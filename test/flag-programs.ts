@@ -268,7 +268,8 @@ function assemble(pieces: readonly Piece[]): number[] {
     if ('code' in each) return each.code;
     let distance = 0;
     for (const bytes of sizes.slice(index + 1, index + 1 + each.over)) {
-      if (distance + bytes <= SHORT_MAX) distance += bytes;
+      if (distance + bytes > SHORT_MAX) break;
+      distance += bytes;
     }
     return [each.jump, distance];
   });
