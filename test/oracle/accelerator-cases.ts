@@ -7,7 +7,7 @@ import type { Accelerator } from '../../src/cpu/vcpu.ts';
 import { fuzzOptions } from '../fuzz-options.ts';
 import { firstDifference, formName } from './first-difference.ts';
 import { FORMS } from './forms.ts';
-import { openNativeOracle } from './native.ts';
+import { type NativeOracle, openNativeOracle } from './native.ts';
 import { createCaseRunner, type QuireCaseRunner } from './quire-case.ts';
 
 /** Forms that an accelerator is not expected to run as the host does, and why. */
@@ -16,13 +16,16 @@ export interface Skip {
   readonly reason: string;
 }
 
-/** Defines one test for each form. Without a native oracle they are skipped, with the reason. */
+/**
+ * Defines one test for each form, against `oracle` or the host's own processor. Where that cannot be
+ * asked they are skipped, with the reason.
+ */
 export function testAccelerator(
   name: string,
   create: () => Accelerator,
-  options: { skip?: readonly Skip[]; count: number },
+  options: { skip?: readonly Skip[]; count: number; oracle?: NativeOracle },
 ): void {
-  const found = openNativeOracle();
+  const found = options.oracle ? { oracle: options.oracle } : openNativeOracle();
   if (!found.oracle) {
     test.skip(`${name} against the host's processor: ${found.reason}`, () => {});
     return;
