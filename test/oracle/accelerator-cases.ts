@@ -17,8 +17,8 @@ export interface Skip {
 }
 
 /**
- * Defines one test for each form, against `oracle` or the host's own processor. Where that cannot be
- * asked they are skipped, with the reason.
+ * Defines one test for each form, against `oracle` or the host's own processor. Where that cannot
+ * be asked they are skipped, with the reason.
  */
 export function testAccelerator(
   name: string,
