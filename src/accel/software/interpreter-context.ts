@@ -53,8 +53,8 @@ import {
   HEAT_IS_HIGH,
   RECORD_HANDLER,
   RECORD_SHIFT,
-  RUN_ENDS,
 } from './record.ts';
+import { RUN_ENDS } from './run-result.ts';
 import { SLOW_SIGNATURES, type SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { findRecords, loadAddress } from './tlb-fill.ts';

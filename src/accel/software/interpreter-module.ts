@@ -36,9 +36,9 @@ import {
   RELOADS_ONE,
   SLOT_PAGE,
 } from './record.ts';
+import { isReturned, returnedEip, returnedFuel } from './run-result.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { packedAux } from './unit-flags.ts';
-import { fuelOfReturn } from './unit-fuel.ts';
 
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
@@ -246,9 +246,9 @@ function addRunFunction(context: InterpreterContext): void {
     f.set(result, f.call(context.lookUp, loadState(EIP), f.param(0)));
     f.loop((again) => {
       // A RET whose CALL was not one of WebAssembly, or not of this run.
-      f.if(result.ltS(0), () => {
+      f.if(isReturned(result), () => {
         storeState(f, CALL_DEPTH, i32(0));
-        f.set(result, f.call(context.go, result.wrap(), fuelOfReturn(result)));
+        f.set(result, f.call(context.go, returnedEip(result), returnedFuel(result)));
         f.br(again);
       });
     });

@@ -18,8 +18,8 @@ import {
   RECORD_REG,
   RECORD_SCALE,
   RECORD_SEGMENT,
-  RUN_ENDS,
 } from './record.ts';
+import { RUN_ENDS } from './run-result.ts';
 import type { SlowPaths } from './slow-paths.ts';
 import { eipOf, loadState, storeState } from './state-access.ts';
 import { rowAddress } from './tlb-fill.ts';

@@ -140,10 +140,3 @@ export const FLAG_CARRY = CODE_KEY + 16;
 export const CALL_DEPTH = FLAG_CARRY + 4;
 /** More are jumps only: bounds the host's stack. */
 export const CALL_DEPTH_MAX = 48;
-
-/**
- * What generated code returns, an i64: 0 to end the run, or less than 0 after a RET of the guest
- * that found no way on within its unit. Then the low half is the EIP returned to, and what is above
- * but for the sign is the fuel.
- */
-export const RUN_ENDS = 0;

@@ -3,7 +3,7 @@
 // All these indexes lead to one handler (`enterUnit`), which finds here what to call.
 //
 // The tables, by function table index of what stands in a record:
-//   u32 ENTER    number of the entry, whether it wants flags as words, and place of the unit
+//   u32 ENTER    number of the entry, whether it wants flags of a certain form, place of the unit
 //   i32 START    offset of the entry from the unit's root page
 //   u16 ORIGINAL the interpreter's handler for the record
 // and by place of a unit, less that of the first:
@@ -34,7 +34,7 @@ export const CELLS = ORIGINALS + HANDLERS_MAX * 2;
 export const CELL_BASE = 0;
 export const CELL_FLAT = 4;
 export const CELL_STRADDLES = 8;
-export const CELL_PAGES = 16;
+export const CELL_PAGES = 12;
 export const CELL_BYTES = CELL_PAGES + 4 * UNIT_PAGES_MAX;
 /**
  * Behind them the jump cache: where units are entered, by EIP. A row: u32 EIP, u32 CODE_KEY, then

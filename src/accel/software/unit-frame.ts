@@ -13,6 +13,7 @@ import {
 } from '../../wasm/index.ts';
 import type { CallTargets } from './engine-site.ts';
 import { CALL_DEPTH, CALL_DEPTH_MAX, CODE_KEY } from './record.ts';
+import { isReturned, returned, returnedEip, returnedFuel } from './run-result.ts';
 import { loadState, storeState } from './state-access.ts';
 import { rowAddress } from './tlb-fill.ts';
 import {
@@ -23,7 +24,7 @@ import {
 } from './unit-entries.ts';
 import { type CarriedFlags, FLAGS_ANY, type FlagForm, type UnitFlagStore } from './unit-flags.ts';
 import { UnitFlow } from './unit-flow.ts';
-import { fuelNeeds, fuelOf, fuelOfReturn, returned } from './unit-fuel.ts';
+import { fuelNeeds, fuelOf } from './unit-fuel.ts';
 import { type KnownPage, KnownPages } from './unit-pages.ts';
 import {
   isCall,
@@ -341,9 +342,10 @@ export class UnitFrame {
     this.flags.putForOthers(this.targets);
     const result = f.call(this.targets.go, eip, this.fuel);
     storeState(f, CALL_DEPTH, depth);
-    const isHere = result.wrap().eq(this.base.add(next)).and(loadState(CODE_KEY).eq(key));
-    f.if(result.ltS(0).and(isHere).eqz(), () => f.return(result));
-    f.set(this.fuel, fuelOfReturn(result));
+    const isBehind = returnedEip(result).eq(this.base.add(next));
+    const isSame = loadState(CODE_KEY).eq(key);
+    f.if(isReturned(result).and(isBehind).and(isSame).eqz(), () => f.return(result));
+    f.set(this.fuel, returnedFuel(result));
     this.#loadAll();
     if (this.#keepsLocals || this.#flagForms[index] !== FLAGS_ANY) this.flags.loadAll(this.targets);
     this.#flow!.goTo(index);
@@ -390,17 +392,18 @@ export class UnitFrame {
 
   /** Continues at an EIP anywhere. */
   exitJump(eip: Value): void {
-    const isStaged = this.flags.leave();
-    this.f.set(this.#exitEip, eip);
-    this.f.set(this.#exitAt, i32(EXIT_JUMPS));
-    this.f.br(isStaged ? this.#stagedLabel! : this.#exitLabel!);
+    this.#exitTo(eip, EXIT_JUMPS);
   }
 
   /** Continues at an EIP that a RET found, unless it is one of the unit's. */
   exitReturn(eip: Value): void {
+    this.#exitTo(eip, EXIT_RETURNS);
+  }
+
+  #exitTo(eip: Value, how: number): void {
     const isStaged = this.flags.leave();
     this.f.set(this.#exitEip, eip);
-    this.f.set(this.#exitAt, i32(EXIT_RETURNS));
+    this.f.set(this.#exitAt, i32(how));
     this.f.br(isStaged ? this.#stagedLabel! : this.#exitLabel!);
   }
 

@@ -2,7 +2,6 @@
 // instructions as may run until it asks again. With less the interpreter goes on, which stops at
 // the very instruction.
 
-import type { Value } from '../../wasm/index.ts';
 import { graphOf, type UnitBlock, type UnitRegion } from './unit-region.ts';
 import type { StructureLevel } from './unit-structure.ts';
 
@@ -34,18 +33,4 @@ export function fuelNeeds({ blocks, entries, structure }: UnitRegion): number[] 
 function addHeaders({ header, items }: StructureLevel, headers: Set<number>): void {
   if (header >= 0) headers.add(header);
   for (const item of items) if (typeof item !== 'number') addHeaders(item, headers);
-}
-
-/** What generated code returns after a RET (see RUN_ENDS). */
-export function returned(eip: Value, fuel: Value): Value {
-  return fuel
-    .or(1 << 31)
-    .extendU()
-    .shl(32)
-    .or(eip.extendU());
-}
-
-/** The fuel of such a result. */
-export function fuelOfReturn(result: Value): Value {
-  return result.shrU(32).wrap().and(0x7fff_ffff);
 }

@@ -32,8 +32,8 @@ export class KnownPages {
   /** Notes the page of an address, where everything behind it in the block passes. */
   note({ root }: Value, known: KnownPage): void {
     if (!root) return;
-    const replaced = this.#pages.has(root) ? root : this.#pages.keys().next().value;
-    if (this.#pages.has(root) || this.#pages.size === PAGES_MAX) this.#forget(replaced!);
+    if (this.#pages.has(root)) this.#forget(root);
+    else if (this.#pages.size === PAGES_MAX) this.#forget(this.#pages.keys().next().value!);
     this.#f.keep(known.page);
     this.#f.keep(known.addend);
     this.#pages.set(root, known);

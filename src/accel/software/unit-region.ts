@@ -258,11 +258,11 @@ function withReturns(blocks: readonly UnitBlock[]): UnitBlock[] {
     if (isDeferred || !isCall(last) || callee === undefined || !indexes.has(last.next)) continue;
     for (const block of bodyOf(callee)) returns[block]!.push(last.next);
   }
-  return blocks.map((block, index) => {
-    return isReturn(block.instructions.at(-1)!)
+  return blocks.map((block, index) =>
+    isReturn(block.instructions.at(-1)!)
       ? { ...block, targets: returns[index]!.slice(0, RETURNS_MAX) }
-      : block;
-  });
+      : block,
+  );
 
   /** Blocks that a function reaches, calls stepped over. */
   function bodyOf(first: number): Set<number> {
