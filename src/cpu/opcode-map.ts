@@ -34,6 +34,10 @@ export interface CompiledRow {
   readonly kinds: readonly OperandKind[];
   readonly pattern: Pattern;
   readonly hasModRM: boolean;
+  /** Has an immediate. */
+  readonly hasImmediate: boolean;
+  /** Jumps by a distance that the code holds. */
+  readonly isBranch: boolean;
 }
 
 const PREFIX_TOKENS: Readonly<Record<string, number>> = {
@@ -83,7 +87,12 @@ function compileRow(row: Row, index: number): CompiledRow {
   const kinds = row.operands.map(parseOperandKind);
   const pattern = parsePattern(row);
   const hasModRM = kinds.some(needsModRM) || pattern.digit >= 0 || pattern.fixedModRM >= 0;
-  return { row, index, kinds, pattern, hasModRM };
+  const places = kinds.map(({ place }) => place);
+  return {
+    ...{ row, index, kinds, pattern, hasModRM },
+    hasImmediate: places.includes('I'),
+    isBranch: places.includes('J'),
+  };
 }
 
 /** How closely a row says what it matches; the closest wins. */

@@ -290,7 +290,9 @@ export class FunctionBuilder {
   }
 
   return(...values: Value[]): void {
-    this.#checkResults(values.map((value) => value.type));
+    if (!haveTypes(values, this.signature.results)) {
+      this.#checkResults(values.map((value) => value.type));
+    }
     for (const value of values) value.write(this.#code);
     this.#code.u8(0x0f);
   }
@@ -373,8 +375,8 @@ export class FunctionBuilder {
   }
 
   #callArgs(name: string, signature: Signature, args: readonly Value[]): void {
-    const given = args.map((arg) => arg.type).join();
-    if (given !== signature.params.join()) {
+    if (!haveTypes(args, signature.params)) {
+      const given = args.map((arg) => arg.type).join();
       throw new TypeError(
         `Cannot call "${name}" as it takes (${signature.params.join()}): got (${given})`,
       );
@@ -389,6 +391,14 @@ export class FunctionBuilder {
       );
     }
   }
+}
+
+function haveTypes(values: readonly Value[], types: readonly ValueType[]): boolean {
+  if (values.length !== types.length) return false;
+  for (let index = 0; index < types.length; index++) {
+    if (values[index]!.type !== types[index]) return false;
+  }
+  return true;
 }
 
 /** What a call without a result gives; using it is an error. */

@@ -13,7 +13,11 @@ export interface Operation {
   readonly result: ValueType;
   /** Count of lane-index bytes that follow (0, 1, or 16 for a shuffle). */
   readonly laneBytes: number;
+  /** The bits of an i32 result that may be set: 1 for comparisons, else -1. */
+  readonly resultBits: number;
 }
+
+const COMPARISON = /\.(eqz?|ne|[lg][te](_[su])?)$/;
 
 const TYPE_OF: Readonly<Record<string, ValueType>> = {
   i: 'i32',
@@ -36,6 +40,7 @@ function add(signature: string, code: number, name: string, laneBytes = 0): void
     params: [...params].map((letter) => TYPE_OF[letter]!),
     result: TYPE_OF[result]!,
     laneBytes,
+    resultBits: COMPARISON.test(name) ? 1 : -1,
   });
 }
 

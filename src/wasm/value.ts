@@ -129,19 +129,19 @@ export class Value {
     return this.#binary('rotr', other);
   }
   clz(): Value {
-    return op(`${this.type}.clz`, this);
+    return this.#unary('clz');
   }
   ctz(): Value {
-    return op(`${this.type}.ctz`, this);
+    return this.#unary('ctz');
   }
   popcnt(): Value {
-    return op(`${this.type}.popcnt`, this);
+    return this.#unary('popcnt');
   }
 
   // Comparisons: i32, 0 or 1.
   eqz(): Value {
     if (this.type === 'i32' && this.constant !== undefined) return i32(this.constant === 0 ? 1 : 0);
-    return op(`${this.type}.eqz`, this);
+    return this.#unary('eqz');
   }
   eq(other: Operand): Value {
     return this.#binary('eq', other);
@@ -192,13 +192,13 @@ export class Value {
     if (this.type === 'i32' && this.constant !== undefined) {
       return i32((Number(this.constant) << 24) >> 24);
     }
-    return op(`${this.type}.extend8_s`, this);
+    return this.#unary('extend8_s');
   }
   extend16S(): Value {
     if (this.type === 'i32' && this.constant !== undefined) {
       return i32((Number(this.constant) << 16) >> 16);
     }
-    return op(`${this.type}.extend16_s`, this);
+    return this.#unary('extend16_s');
   }
 
   /** The same value, known to be a small distance from `root`. */
@@ -214,6 +214,17 @@ export class Value {
     if (root && constant !== undefined && Math.abs(Number(constant)) < ROOT_DISTANCE_MAX)
       this.root = root;
     return this;
+  }
+
+  #unary(name: string): Value {
+    const row = (this.type === 'i32' ? UNARY_I32 : UNARY_I64).get(name);
+    // Anything else is an error.
+    if (!row || row.params[0] !== this.type) return op(`${this.type}.${name}`, this);
+    const write = (code: ByteWriter) => {
+      this.#write(code);
+      code.u8(row.code);
+    };
+    return new Value(row.result, write, undefined, row.resultBits);
   }
 
   #binary(name: string, other: Operand): Value {
@@ -371,30 +382,23 @@ function make(row: Operation, args: readonly Value[], lanes: readonly number[]):
       for (const lane of lanes) code.u8(lane);
     },
     undefined,
-    resultBits(row),
+    row.resultBits,
   );
 }
 
-function resultBits({ name }: Operation): number {
-  return COMPARISON.test(name) ? 1 : -1;
+/** Operations of integers of one type, by their name without the type. */
+function integerOperations(type: 'i32' | 'i64', names: string): ReadonlyMap<string, Operation> {
+  return new Map(names.split(' ').map((name) => [name, operation(`${type}.${name}`)]));
 }
 
-const COMPARISON = /\.(eqz?|ne|[lg][te](_[su])?)$/;
-
-/** The operations of two integers of one type, by their name without the type. */
-function binaryOperations(type: 'i32' | 'i64') {
-  const names =
-    'add sub mul div_s div_u rem_s rem_u and or xor shl shr_s shr_u rotl rotr ' +
-    'eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u';
-  return new Map(
-    names.split(' ').map((name) => {
-      const row = operation(`${type}.${name}`);
-      return [name, { code: row.code, result: row.result, resultBits: resultBits(row) }];
-    }),
-  );
-}
-const BINARY_I32 = binaryOperations('i32');
-const BINARY_I64 = binaryOperations('i64');
+const BINARY =
+  'add sub mul div_s div_u rem_s rem_u and or xor shl shr_s shr_u rotl rotr ' +
+  'eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u';
+const BINARY_I32 = integerOperations('i32', BINARY);
+const BINARY_I64 = integerOperations('i64', BINARY);
+const UNARY = 'clz ctz popcnt eqz extend8_s extend16_s';
+const UNARY_I32 = integerOperations('i32', UNARY);
+const UNARY_I64 = integerOperations('i64', UNARY);
 
 /**
  * A load of linear memory at `address + offset`. It is evaluated where the value is used: pin it

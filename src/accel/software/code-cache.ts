@@ -76,8 +76,8 @@ const traitsByDecoder = new WeakMap<Decoder, readonly RowTraits[]>();
 function traitsOf(decoder: Decoder): readonly RowTraits[] {
   let traits = traitsByDecoder.get(decoder);
   if (traits !== undefined) return traits;
-  traits = decoder.map.rows.map(({ kinds, row, hasModRM }) => ({
-    isBranch: kinds.some(({ place }) => place === 'J'),
+  traits = decoder.map.rows.map(({ kinds, row, hasModRM, isBranch }) => ({
+    isBranch,
     // With a ModRM byte the memory forms say it, and the register form has no address.
     usesAddressSize: row.options.usesAddressSize === true && !hasModRM,
     isString: kinds.some(({ place }) => place === 'X' || place === 'Y'),

@@ -17,6 +17,8 @@ import {
   CODE_KEY,
   CODE_KEY_STEP,
   CODE_ROWS_FILLED,
+  CODE_ROWS_LOG,
+  CODE_ROWS_REPLACED,
   CODE_TAG_NONE,
   TLB_COUNTS,
   TLB_LOG,
@@ -84,17 +86,17 @@ function flushRows(f: FunctionBuilder): void {
 }
 
 function flushCodeRows(f: FunctionBuilder): void {
-  const first = CODE_ROWS_FILLED + 16;
   const at = f.local('i32');
   const end = f.let(loadState(CODE_ROWS_FILLED).shl(2));
   f.block((done) => {
     f.loop((again) => {
       f.brIf(done, at.eq(end));
-      f.store('i32', load('i32', at, first), i32(CODE_TAG_NONE | 0));
+      f.store('i32', load('i32', at, CODE_ROWS_LOG), i32(CODE_TAG_NONE | 0));
       f.set(at, at.add(4));
       f.br(again);
     });
   });
   storeState(f, CODE_ROWS_FILLED, i32(0));
+  storeState(f, CODE_ROWS_REPLACED, i32(0));
   storeState(f, CODE_KEY, loadState(CODE_KEY).add(CODE_KEY_STEP));
 }

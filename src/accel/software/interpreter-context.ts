@@ -46,6 +46,8 @@ import {
   CODE_ROW_COUNT,
   CODE_ROWS,
   CODE_ROWS_FILLED,
+  CODE_ROWS_LOG,
+  CODE_ROWS_REPLACED,
   CODE_TAG_NONE,
   ENTRIES_BASE,
   HEAT_BASE,
@@ -462,11 +464,15 @@ export class InterpreterContext {
 
 /** Fills the code row at CODE_ROWS + `row`; as `SoftwareVCPU.fillCodeRow`. */
 function fillCodeRow(f: FunctionBuilder, row: Value, tag: Value, records: Value): void {
-  f.if(load('i32', row, CODE_ROWS).eq(CODE_TAG_NONE | 0), () => {
-    const count = f.let(loadState(CODE_ROWS_FILLED));
-    f.store('i32', count.shl(2), row.add(CODE_ROWS), CODE_ROWS_FILLED + 16);
-    storeState(f, CODE_ROWS_FILLED, count.add(1));
-  });
+  f.if(
+    load('i32', row, CODE_ROWS).eq(CODE_TAG_NONE | 0),
+    () => {
+      const count = f.let(loadState(CODE_ROWS_FILLED));
+      f.store('i32', count.shl(2), row.add(CODE_ROWS), CODE_ROWS_LOG);
+      storeState(f, CODE_ROWS_FILLED, count.add(1));
+    },
+    () => storeState(f, CODE_ROWS_REPLACED, i32(1)),
+  );
   f.store('i32', row, tag, CODE_ROWS);
   f.store('i32', row, records, CODE_ROWS + 4);
 }

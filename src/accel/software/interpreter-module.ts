@@ -77,9 +77,9 @@ export interface HandlerMeaning {
 }
 
 /** Every way in which a row's operands can be addressed. */
-export function kindsOf({ kinds, row, pattern }: CompiledRow): number[] {
+export function kindsOf({ kinds, row, pattern, isBranch }: CompiledRow): number[] {
   const places = kinds.map(({ place }) => place);
-  if (places.includes('J')) {
+  if (isBranch) {
     const branches = [KIND_FAR_BRANCH, KIND_PAGE_BRANCH];
     return row.options.usesAddressSize ? [...branches, KIND_SEGMENTED16] : branches;
   }

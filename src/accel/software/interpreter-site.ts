@@ -55,9 +55,8 @@ export class InterpreterSite implements EngineSite {
     const record = this.#record;
     const byte = (offset: number) => load('i32_8u', record, offset);
     this.#next = f.let(record.add(byte(RECORD_LENGTH)));
-    const hasBranch = compiled.kinds.some(({ place }) => place === 'J');
     const immediate = load('i32', record, RECORD_IMMEDIATE);
-    const distance = hasBranch ? f.let(immediate) : immediate;
+    const distance = compiled.isBranch ? f.let(immediate) : immediate;
     const segment = usesSegment ? f.let(byte(RECORD_SEGMENT)) : byte(RECORD_SEGMENT);
     this.fields = {
       reg: () => byte(RECORD_REG),

@@ -74,10 +74,14 @@ export const CODE_ROWS = 0x1000;
 export const CODE_ROW_COUNT = 1024;
 export const CODE_ROW_BYTES = 8;
 export const CODE_TAG_NONE = 0xffff_ffff;
-/** How many of them are filled, and the byte address of each of those: u32s. */
+/** How many of them are filled: u32. */
 export const CODE_ROWS_FILLED = CODE_ROWS + CODE_ROW_COUNT * CODE_ROW_BYTES;
+/** Not 0 if one was filled that another page's look-up had filled, since all were emptied: u32. */
+export const CODE_ROWS_REPLACED = CODE_ROWS_FILLED + 4;
+/** The byte address of each that is filled: u32s. */
+export const CODE_ROWS_LOG = CODE_ROWS_FILLED + 16;
 /** Records for one instruction outside any page's records, 16-byte aligned. */
-export const ISOLATED_RECORDS = CODE_ROWS_FILLED + 16 + CODE_ROW_COUNT * 4;
+export const ISOLATED_RECORDS = CODE_ROWS_LOG + CODE_ROW_COUNT * 4;
 
 /** Added to an EIP for a page EIP from which no branch is near: every jump looks its target up. */
 export const FAR_AWAY = 0x8000_0000 | 0;

@@ -45,6 +45,8 @@ import {
   CODE_ROW_COUNT,
   CODE_ROWS,
   CODE_ROWS_FILLED,
+  CODE_ROWS_LOG,
+  CODE_ROWS_REPLACED,
   CODE_SLOTS_BASE,
   CODE_TAG_NONE,
   DIRTY_BASE,
@@ -85,6 +87,11 @@ const CODE_KEY_MAX = 0xf000_0000;
 
 const BUDGET: RunExit = { kind: 'budget' };
 const HALT: RunExit = { kind: 'halted' };
+
+/** Byte address of the code row of a linear address. */
+function rowOf(linear: number): number {
+  return CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES;
+}
 
 export class SoftwareVCPU implements VCPU, EngineHooks {
   readonly state: CPUState;
@@ -262,9 +269,10 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     const { u32 } = this.state;
     // What was filled is all that must go: guests reload CR3 often, and fill few rows between.
     const count = u32[CODE_ROWS_FILLED >> 2]!;
-    const first = (CODE_ROWS_FILLED + 16) >> 2;
+    const first = CODE_ROWS_LOG >> 2;
     for (let index = first; index < first + count; index++) u32[u32[index]! >> 2] = CODE_TAG_NONE;
     u32[CODE_ROWS_FILLED >> 2] = 0;
+    u32[CODE_ROWS_REPLACED >> 2] = 0;
     this.#nextCodeKey();
     if (this.#isRunning) this.state.requestEvent();
   }
@@ -290,9 +298,14 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     u32[CODE_KEY >> 2] = time | (isFlat ? CODE_KEY_FLAT : 0) | u32[MODE >> 2]!;
   }
 
-  flushCodePage(_linear: number): void {
-    // A large page may span many rows: the table is small, so all go.
-    this.flushCode();
+  /** The same for one page of 4 KiB, if code was looked up in it. */
+  flushCodePage(linear: number): void {
+    const { u32 } = this.state;
+    const tag = u32[rowOf(linear) >> 2]!;
+    const wasLookedUp = tag !== CODE_TAG_NONE && ((tag ^ linear) & ~(PAGE_SIZE - 1)) === 0;
+    // Guests forget their pages of data one by one when they change hands: that is no reason to
+    // forget all code.
+    if (wasLookedUp || u32[CODE_ROWS_REPLACED >> 2] !== 0) this.flushCode();
   }
 
   #runAll(budget: number): RunExit {
@@ -409,7 +422,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
   #translateHere(): void {
     if (this.#findCode() !== 0) return;
     const linear = this.#linearEip();
-    const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
+    const row = rowOf(linear) >> 2;
     this.translator.translateAt(this.state.u32[row + 1]!, linear & (PAGE_SIZE - 1));
   }
 
@@ -429,11 +442,11 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     if (!this.#isWholePage(eip, linear, pageGPA, ramOffset)) return this.#isolate(eip, linear);
     const mode = state.u32[MODE >> 2]!;
     const records = this.cache.recordsOf(ramOffset / PAGE_SIZE, mode);
-    const row = (CODE_ROWS + ((linear >>> 12) & (CODE_ROW_COUNT - 1)) * CODE_ROW_BYTES) >> 2;
+    const row = rowOf(linear) >> 2;
     if (state.u32[row] === CODE_TAG_NONE) {
       const count = state.u32[CODE_ROWS_FILLED >> 2]!++;
-      state.u32[((CODE_ROWS_FILLED + 16) >> 2) + count] = row << 2;
-    }
+      state.u32[(CODE_ROWS_LOG >> 2) + count] = row << 2;
+    } else state.u32[CODE_ROWS_REPLACED >> 2] = 1;
     state.u32[row] = ((linear & ~(PAGE_SIZE - 1)) | mode) >>> 0;
     state.u32[row + 1] = records;
     return 0;

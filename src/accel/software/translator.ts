@@ -6,6 +6,7 @@ import { PAGE_SIZE } from '../../base/pages.ts';
 import type { CPUState } from '../../cpu/state.ts';
 import { PAGE_EIP, PAGE_RECORDS } from '../../cpu/state-layout.ts';
 import type { CodePages } from '../../memory/code-pages.ts';
+import type { FunctionBuilder } from '../../wasm/index.ts';
 import type { CodeCache } from './code-cache.ts';
 import { coverageOf, findHotRegion } from './hot-region.ts';
 import type { HandlerLayout, HandlerMeaning } from './interpreter-module.ts';
@@ -13,7 +14,7 @@ import { CODE_KEY, CODE_KEY_FLAT, RECORD_BYTES } from './record.ts';
 import type { RecordedPath } from './recorded-path.ts';
 import type { UnitEntries } from './unit-entries.ts';
 import { FLAGS_ANY, type FlagForm } from './unit-flags.ts';
-import { buildUnits, flagFormsOf, mustDefer } from './unit-module.ts';
+import { flagFormsOf, mustDefer, UnitModule } from './unit-module.ts';
 import { type ReaderParts, recordsAt, UnitReader } from './unit-reader.ts';
 import {
   findRegion,
@@ -28,8 +29,12 @@ import {
 const HEAT_MIN = 4;
 /** A page whose units were taken back this often stays with the interpreter. */
 const REWRITES_MAX = 16;
-/** Units of one module, and instructions for which the first of them waits for others. */
-const BATCH_MAX = 16;
+/**
+ * Units of one module, and how many instructions run in units that wait for others. A module costs
+ * the host as much as a few units, and pages of its own for its code: large ones are better.
+ */
+const BATCH_MAX = 64;
+const WAIT_INSTRUCTIONS = 100_000;
 /**
  * A path is recorded after so many samples in one unit without another between, and after so many
  * instructions in any but those of paths.
@@ -38,7 +43,6 @@ const STREAK_MIN = 8;
 const COLD_INSTRUCTIONS_MIN = 40_000_000;
 /** How much of a path a unit must have, so that it stays in there: 0 to 1. */
 const LOOP_COVERAGE_MIN = 0.9;
-const WAIT_INSTRUCTIONS = 40_000;
 /** A unit that straddled pages so often is made anew with a look at the TLB for each access. */
 const STRADDLES_MAX = 1000;
 
@@ -94,7 +98,7 @@ interface PageHeat {
 }
 
 export class Translator {
-  /** Since the start; ms of the host's clock, `waitMs` from being wanted to being there. */
+  /** Since the start; ms of the host's clock. */
   readonly counters = {
     units: 0,
     hot: 0,
@@ -105,7 +109,7 @@ export class Translator {
     modules: 0,
     moduleBytes: 0,
     buildMs: 0,
-    waitMs: 0,
+    compileMs: 0,
   };
   /**
    * Whether other threads compile while the interpreter goes on, so that nothing waits for a
@@ -130,8 +134,9 @@ export class Translator {
   readonly #u16: Uint16Array;
   readonly #reading: ReaderParts;
   readonly #pages = new Map<number, PageHeat>();
-  /** Units that wait to be compiled, and instructions since the first of them came. */
-  #queue: Unit[] = [];
+  /** Units that wait to be compiled, and instructions that ran in them meanwhile. */
+  #queue: { readonly unit: Unit; readonly body: FunctionBuilder }[] = [];
+  #module = new UnitModule();
   #waited = 0;
   #compilingCount = 0;
   /** Instructions in other units than those of paths since a path was recorded. */
@@ -184,8 +189,6 @@ export class Translator {
    * @returns whether it is translated already, or about to be
    */
   sample(instructions: number): boolean {
-    if (this.#queue.length > 0) this.#waited += instructions;
-    if (this.#waited >= WAIT_INSTRUCTIONS) this.#compileSoon();
     const here = this.#whereabouts();
     if (here === undefined) return false;
     const page = this.#page(here.slot);
@@ -205,6 +208,11 @@ export class Translator {
       if (!this.#usesBytes(each, slot, offset, offset + 1)) continue;
       if (each.knowsPages && this.#entries.straddlesOf(each.place) > STRADDLES_MAX) {
         this.#remake(each);
+        return;
+      }
+      if (!this.#installed.has(each)) {
+        this.#waited += instructions;
+        if (this.#waited >= WAIT_INSTRUCTIONS) this.#compileSoon();
         return;
       }
       if (each.isHot) return;
@@ -270,8 +278,8 @@ export class Translator {
     if (slot < 0 || this.#page(slot).covered[offset] !== 0) return;
     const pageEip = (this.#state.eip - offset) >>> 0;
     if (!this.#plan({ slot, pageEip, offset }, true)) return;
-    const units = this.#takeQueue();
-    this.#install(units, new WebAssembly.Module(this.#build(units)));
+    const { units, bytes } = this.#takeQueue();
+    this.#install(units, new WebAssembly.Module(bytes));
   }
 
   /** Units that are there, the oldest first. */
@@ -336,8 +344,27 @@ export class Translator {
       this.#tellRanges(part.slot, page);
       for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
     }
-    this.#queue.push(unit);
+    this.#build(unit);
     return true;
+  }
+
+  #build(unit: Unit): void {
+    const startMs = Date.now();
+    try {
+      const body = this.#module.build({ ...unit, cell: this.#entries.cellOf(unit.place) });
+      this.#queue.push({ unit, body });
+    } catch {
+      this.#fail([unit]);
+    }
+    this.counters.buildMs += Date.now() - startMs;
+  }
+
+  /**
+   * Never the guest's business: what cannot be translated is interpreted, and stays covered, so that
+   * it is not tried again.
+   */
+  #fail(units: readonly Unit[]): void {
+    this.counters.failed += units.length;
   }
 
   #partOf({ blocks }: UnitRegion, { page, records }: UnitPage): UnitPart {
@@ -352,34 +379,29 @@ export class Translator {
     };
   }
 
-  #takeQueue(): Unit[] {
-    const units = this.#queue.filter(({ isDropped }) => !isDropped);
+  /** The module of all that waits, and begins another. */
+  #takeQueue(): { units: Unit[]; bytes: Uint8Array } {
+    const queue = this.#queue.filter(({ unit }) => !unit.isDropped);
+    const bytes = this.#module.toBytes(
+      queue.map(({ unit, body }) => ({ root: unit.region.root, body })),
+    );
     this.#queue = [];
+    this.#module = new UnitModule();
     this.#waited = 0;
-    return units;
-  }
-
-  #build(units: readonly Unit[]): Uint8Array {
-    return buildUnits(units.map((unit) => ({ ...unit, cell: this.#entries.cellOf(unit.place) })));
+    return { units: queue.map(({ unit }) => unit), bytes };
   }
 
   #compileSoon(): void {
-    const units = this.#takeQueue();
-    if (units.length === 0) return;
-    // Never the guest's business: what cannot be translated is interpreted, and stays covered, so
-    // that it is not tried again.
-    const onFailure = (): void => {
-      this.counters.failed += units.length;
-    };
+    if (this.#queue.length === 0) return;
+    const { units, bytes } = this.#takeQueue();
+    const onFailure = (): void => this.#fail(units);
     const startMs = Date.now();
     const install = (module: WebAssembly.Module): void => {
       this.#install(units, module);
-      this.counters.waitMs += Date.now() - startMs;
+      this.counters.compileMs += Date.now() - startMs;
     };
+    this.counters.moduleBytes += bytes.length;
     try {
-      const bytes = this.#build(units);
-      this.counters.buildMs += Date.now() - startMs;
-      this.counters.moduleBytes += bytes.length;
       if (!this.compilesInBackground) {
         install(new WebAssembly.Module(bytes));
         return;
@@ -477,9 +499,11 @@ export class Translator {
   }
 
   #usesBytes({ parts }: Unit, slot: number, from: number, to: number): boolean {
-    return parts.some(
-      (part) => part.slot === slot && part.ranges.some(([start, end]) => start < to && end > from),
-    );
+    for (const part of parts) {
+      if (part.slot !== slot) continue;
+      for (const [start, end] of part.ranges) if (start < to && end > from) return true;
+    }
+    return false;
   }
 
   #drop(unit: Unit): void {

@@ -131,8 +131,7 @@ export function flagEffectOf(instruction: UnitInstruction, run: WitnessRun): Fla
     EFFECTS.set(meaning, known);
   }
   // A shift by a constant sets flags for sure, or none.
-  const hasImmediate = meaning.compiled.kinds.some(({ place }) => place === 'I');
-  if (!known.any.changesInBranch || !hasImmediate) return known.any;
+  if (!known.any.changesInBranch || !meaning.compiled.hasImmediate) return known.any;
   let exact = known.exact.get(immediate & 0xff);
   if (!exact) {
     exact = run(instruction, true);
@@ -168,7 +167,8 @@ export function flagNeeds(blocks: readonly FlagBlock[]): FlagForm[] {
 function needAtStart({ effects, successors, doesLeave }: FlagBlock, needs: FlagForm[]): FlagForm {
   let need: FlagForm = doesLeave ? FLAGS_WORDS : FLAGS_ANY;
   for (const successor of successors) need = larger(need, needs[successor]!);
-  for (const { reads, sets } of effects.toReversed()) {
+  for (let index = effects.length - 1; index >= 0; index--) {
+    const { reads, sets } = effects[index]!;
     if (sets === FLAGS_WORDS || sets === need) need = FLAGS_ANY;
     need = larger(need, reads);
   }

@@ -1,5 +1,6 @@
 // Makes the WebAssembly module of units from their regions: one function for each, that begins at
-// the entry whose number it is called with.
+// the entry whose number it is called with. Bodies are built one by one, as units are found, so that
+// no moment has to build many.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
@@ -55,26 +56,34 @@ function importTargets(module: ModuleBuilder): UnitTargets {
   }
 }
 
-/** The bytes of a module of several units; it exports `u0`, `u1` … */
-export function buildUnits(sources: readonly UnitSource[]): Uint8Array {
-  const module = new ModuleBuilder();
-  module.importMemory('env', 'memory', 1);
-  const targets = importTargets(module);
-  // Bodies first: what they call becomes an import, and imports come before functions.
-  const bodies = sources.map((source) => buildBody(source, targets));
-  for (const [index, body] of bodies.entries()) {
-    const name = `unit ${index} at ${sources[index]!.region.root.toString(16)}`;
-    module.exportFunction(`u${index}`, module.append(name, body));
-  }
-  return module.toBytes();
-}
+/** A module of several units. */
+export class UnitModule {
+  readonly #module = new ModuleBuilder();
+  readonly #targets: UnitTargets;
 
-function buildBody(source: UnitSource, targets: UnitTargets): FunctionBuilder {
-  const f = new FunctionBuilder(UNIT);
-  const flags = new UnitFlags(f, !source.keepsLocals);
-  const frame = new UnitFrame(f, targets, flags, source);
-  frame.build((block) => emitBlock(frame, block));
-  return f;
+  constructor() {
+    this.#module.importMemory('env', 'memory', 1);
+    this.#targets = importTargets(this.#module);
+  }
+
+  /** The function of a unit, which may become part of this module. */
+  build(source: UnitSource): FunctionBuilder {
+    const f = new FunctionBuilder(UNIT);
+    const flags = new UnitFlags(f, !source.keepsLocals);
+    const frame = new UnitFrame(f, this.#targets, flags, source);
+    frame.build((block) => emitBlock(frame, block));
+    return f;
+  }
+
+  /** The bytes; the bodies are exported as `u0`, `u1` … No more can be built. */
+  toBytes(units: readonly { readonly root: number; readonly body: FunctionBuilder }[]): Uint8Array {
+    // Only now: what bodies call is imported, and imports come before functions.
+    for (const [index, { root, body }] of units.entries()) {
+      const name = `unit ${index} at ${root.toString(16)}`;
+      this.#module.exportFunction(`u${index}`, this.#module.append(name, body));
+    }
+    return this.#module.toBytes();
+  }
 }
 
 function emitBlock(frame: UnitFrame, block: UnitBlock): void {

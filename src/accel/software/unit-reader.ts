@@ -114,8 +114,7 @@ export class UnitReader implements CodeReader {
       return undefined;
     }
     const handler = this.#u16[ISOLATED_RECORDS >>> 1]!;
-    const found = this.#fieldsAt(ISOLATED_RECORDS, offset, handler);
-    return found && { ...found, handler: HANDLER_CROSS };
+    return this.#fieldsAt(ISOLATED_RECORDS, offset, handler);
   }
 
   #fieldsAt(record: number, offset: number, handler: number): UnitInstruction | undefined {
@@ -127,7 +126,6 @@ export class UnitReader implements CodeReader {
     return {
       offset,
       next: offset + (buffer[record + 2]! >>> RECORD_SHIFT),
-      handler,
       meaning,
       reg: buffer[record + 3]!,
       base: buffer[record + 4]!,

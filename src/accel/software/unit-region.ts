@@ -22,8 +22,6 @@ export interface UnitInstruction {
   /** Offset of the instruction, and of the one behind it. */
   readonly offset: number;
   readonly next: number;
-  /** Function table index of the interpreter's handler. */
-  readonly handler: number;
   readonly meaning: HandlerMeaning;
   readonly reg: number;
   readonly base: number;
@@ -85,7 +83,7 @@ export function pageOf(offset: number): number {
 /** Where a relative branch leads, as an offset; undefined for other instructions. */
 export function branchTarget(instruction: UnitInstruction): number | undefined {
   const { compiled, variant } = instruction.meaning;
-  if (!compiled.kinds.some(({ place }) => place === 'J')) return undefined;
+  if (!compiled.isBranch) return undefined;
   if (variant.kind === KIND_PAGE_BRANCH) return instruction.offset + (instruction.immediate >> 4);
   // With 16-bit operands the sum is cut, and where the root page lies is not known here.
   return variant.operandSize === 4 ? (instruction.next + instruction.immediate) | 0 : undefined;
@@ -93,7 +91,8 @@ export function branchTarget(instruction: UnitInstruction): number | undefined {
 
 /** Whether control never goes on behind the instruction by itself. */
 export function endsPath({ meaning }: UnitInstruction): boolean {
-  return ['JMP', 'CALL', 'RET'].includes(meaning.compiled.row.mnemonic);
+  const { mnemonic } = meaning.compiled.row;
+  return mnemonic === 'JMP' || mnemonic === 'CALL' || mnemonic === 'RET';
 }
 
 export function isCall({ meaning }: UnitInstruction): boolean {
@@ -203,11 +202,11 @@ export class PageSet {
 
   /** Takes the pages of an instruction in, if there is room for them. */
   take({ offset, next }: UnitInstruction): boolean {
-    const wanted = new Set(
-      [pageOf(offset), pageOf(next - 1)].filter((page) => !this.#pages.has(page)),
-    );
-    if (this.#pages.size + wanted.size > UNIT_PAGES_MAX) return false;
-    for (const page of wanted) this.#pages.add(page);
+    const pages = this.#pages;
+    const [first, last] = [pageOf(offset), pageOf(next - 1)];
+    const wanted = (pages.has(first) ? 0 : 1) + (first === last || pages.has(last) ? 0 : 1);
+    if (pages.size + wanted > UNIT_PAGES_MAX) return false;
+    pages.add(first).add(last);
     return true;
   }
 }
@@ -242,10 +241,18 @@ export function cutBlocks(
   }
   blocks.sort((a, b) => a.start - b.start);
   const starts = new Set(blocks.map(({ start }) => start));
-  return blocks.map((block) => ({
-    ...block,
-    targets: block.targets.filter((target) => starts.has(target)),
-  }));
+  return blocks.map((block) =>
+    withTargets(
+      block,
+      block.targets.filter((target) => starts.has(target)),
+    ),
+  );
+}
+
+/** Not a spread: blocks of several shapes would have V8 compile what reads them again and again. */
+function withTargets(block: UnitBlock, targets: readonly number[]): UnitBlock {
+  const { start, instructions, isDeferred, fallsThrough } = block;
+  return { start, instructions, isDeferred, fallsThrough, targets };
 }
 
 /** Follows each call of the unit to the RETs that it may come back by. */
@@ -260,7 +267,7 @@ function withReturns(blocks: readonly UnitBlock[]): UnitBlock[] {
   }
   return blocks.map((block, index) =>
     isReturn(block.instructions.at(-1)!)
-      ? { ...block, targets: returns[index]!.slice(0, RETURNS_MAX) }
+      ? withTargets(block, returns[index]!.slice(0, RETURNS_MAX))
       : block,
   );
 

@@ -29,7 +29,7 @@ export function formatJIT({ translator, cache, isTranslating }: JITLister): stri
     ['evicted', String(counters.evicted)],
     ['failed', String(counters.failed)],
     ['building', `${counters.buildMs} ms`],
-    ['from wanted to there', `${counters.waitMs} ms, of all modules`],
+    ['compiling', `${counters.compileMs} ms`],
     ['decoded instructions', String(cache.counters.decoded)],
     ['stores into decoded code', String(cache.counters.invalidated)],
     ['decoded pages evicted', String(cache.counters.evicted)],
