@@ -87,6 +87,13 @@ function instructionCount({ blocks }: UnitRegion): number {
   return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
 }
 
+/** The record where a block of a region begins. */
+function recordOf({ blocks, pages }: UnitRegion, block: number): number {
+  const { start } = blocks[block]!;
+  const { records } = pages.find(({ page }) => page === pageOf(start))!;
+  return records + (start & (PAGE_SIZE - 1)) * RECORD_BYTES;
+}
+
 interface PageHeat {
   samples: number;
   rewrites: number;
@@ -138,6 +145,8 @@ export class Translator {
   #queue: { readonly unit: Unit; readonly body: FunctionBuilder }[] = [];
   #module = new UnitModule();
   #waited = 0;
+  /** Records at which units will be entered that wait or are being compiled. */
+  readonly #promised = new Set<number>();
   #compilingCount = 0;
   /** Instructions in other units than those of paths since a path was recorded. */
   #coldInstructions = 0;
@@ -169,6 +178,7 @@ export class Translator {
       ...{ state, cache, interpreter, entries },
       buffer: new Uint8Array(options.buffer),
       isDeferred: (instruction) => this.#isDeferred(instruction),
+      isPromised: (record) => this.#promised.has(record),
       isUsable: (slot) => (this.#pages.get(slot)?.rewrites ?? 0) <= REWRITES_MAX,
     };
     options.codePages.onInvalidate((ramOffset, sizeBytes) => {
@@ -255,6 +265,8 @@ export class Translator {
     const here = this.#whereabouts();
     if (here === undefined) return;
     const page = this.#page(here.slot);
+    const record = this.#cache.recordsOfSlot(here.slot) + here.offset * RECORD_BYTES;
+    if (this.#promised.has(record)) return;
     if (page.rewrites <= REWRITES_MAX && !page.roots.has(here.offset)) this.#planSoon(here, false);
   }
 
@@ -350,6 +362,7 @@ export class Translator {
 
   #build(unit: Unit): void {
     const startMs = Date.now();
+    for (const block of unit.region.entries) this.#promised.add(recordOf(unit.region, block));
     try {
       const body = this.#module.build({ ...unit, cell: this.#entries.cellOf(unit.place) });
       this.#queue.push({ unit, body });
@@ -364,7 +377,13 @@ export class Translator {
    * it is not tried again.
    */
   #fail(units: readonly Unit[]): void {
+    for (const unit of units) this.#settle(unit);
     this.counters.failed += units.length;
+  }
+
+  /** It is there now, or will never be. */
+  #settle({ region }: Unit): void {
+    for (const block of region.entries) this.#promised.delete(recordOf(region, block));
   }
 
   #partOf({ blocks }: UnitRegion, { page, records }: UnitPage): UnitPart {
@@ -421,6 +440,7 @@ export class Translator {
     this.counters.modules++;
     for (const [index, unit] of units.entries()) {
       if (unit.isDropped) continue;
+      this.#settle(unit);
       this.#makeRoom(unit.region);
       this.#entries.setUnit(unit.place, exports[`u${index}`], unit.isFlat);
       unit.entries = this.#enter(unit);
@@ -446,12 +466,11 @@ export class Translator {
 
   /** Puts entries into records; the code of units that began there before stays with them. */
   #enter({ region, place, isHot, flagForms }: Unit): [number, number][] {
-    const { blocks, entries, pages, structure } = region;
+    const { blocks, entries, structure } = region;
     const added: [number, number][] = [];
     for (const block of entries) {
       const { start } = blocks[block]!;
-      const { records } = pages.find(({ page }) => page === pageOf(start))!;
-      const record = records + (start & (PAGE_SIZE - 1)) * RECORD_BYTES;
+      const record = recordOf(region, block);
       const number = structure.enterNumbers.get(block)!;
       const handler = this.#u16[record >>> 1]!;
       const isTaken = this.#entries.handlerOf(handler) !== handler;
@@ -519,6 +538,7 @@ export class Translator {
     }
     this.#page(unit.slot).roots.delete(unit.region.root);
     unit.isDropped = true;
+    this.#settle(unit);
     if (this.#installed.delete(unit)) this.#installedInstructions -= instructionCount(unit.region);
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.

@@ -69,7 +69,7 @@ export interface CodeReader {
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;
-  /** Whether a unit is entered at an offset. */
+  /** Whether a unit is entered at an offset, or is going to be. */
   isEntry(offset: number): boolean;
   /** Byte address of the first record of a page that an instruction was found on. */
   recordsOf(page: number): number;
