@@ -100,8 +100,8 @@ interface PageHeat {
   readonly units: Set<Unit>;
   /** Offsets that units were made for. */
   readonly roots: Set<number>;
-  /** 1 for each offset that a unit has the byte of. */
-  readonly covered: Uint8Array;
+  /** By offset: place of the unit that has the byte, the last of several; 0 for none. */
+  readonly covered: Uint16Array;
 }
 
 export class Translator {
@@ -130,6 +130,8 @@ export class Translator {
   wantsPath = false;
   /** Of all units together: bounds the host's memory, a few hundred bytes each. */
   instructionsMax = 800_000;
+  /** By place: units that wait, are being compiled, or are there. */
+  readonly #units = new Map<number, Unit>();
   /** Units that are there, the oldest first, and how many instructions they have. */
   readonly #installed = new Set<Unit>();
   #installedInstructions = 0;
@@ -202,8 +204,10 @@ export class Translator {
     const here = this.#whereabouts();
     if (here === undefined) return false;
     const page = this.#page(here.slot);
-    if (page.covered[here.offset] !== 0) {
-      this.#countIn(here, instructions);
+    const place = page.covered[here.offset]!;
+    if (place !== 0) {
+      const unit = this.#units.get(place);
+      if (unit) this.#countIn(unit, instructions);
       return true;
     }
     if (page.rewrites > REWRITES_MAX || ++page.samples < HEAT_MIN) return false;
@@ -211,23 +215,18 @@ export class Translator {
     return true;
   }
 
-  /** Counts a sample, so many instructions, in the unit that has the code of a place. */
-  #countIn({ slot, offset }: CodePlace, instructions: number): void {
-    let unit: Unit | undefined;
-    for (const each of this.#page(slot).units) {
-      if (!this.#usesBytes(each, slot, offset, offset + 1)) continue;
-      if (each.knowsPages && this.#entries.straddlesOf(each.place) > STRADDLES_MAX) {
-        this.#remake(each);
-        return;
-      }
-      if (!this.#installed.has(each)) {
-        this.#waited += instructions;
-        if (this.#waited >= WAIT_INSTRUCTIONS) this.#compileSoon();
-        return;
-      }
-      if (each.isHot) return;
-      unit = each;
+  /** Counts a sample, so many instructions, in the unit that has the code where it was. */
+  #countIn(unit: Unit, instructions: number): void {
+    if (!this.#installed.has(unit)) {
+      this.#waited += instructions;
+      if (this.#waited >= WAIT_INSTRUCTIONS) this.#compileSoon();
+      return;
     }
+    if (unit.knowsPages && this.#entries.straddlesOf(unit.place) > STRADDLES_MAX) {
+      this.#remake(unit);
+      return;
+    }
+    if (unit.isHot) return;
     this.#coldInstructions += instructions;
     this.#streak = unit === this.#lastSampled ? this.#streak + 1 : 1;
     this.#lastSampled = unit;
@@ -322,7 +321,7 @@ export class Translator {
         rewrites: 0,
         units: new Set(),
         roots: new Set(),
-        covered: new Uint8Array(PAGE_SIZE),
+        covered: new Uint16Array(PAGE_SIZE),
       };
       this.#pages.set(slot, page);
     }
@@ -350,11 +349,12 @@ export class Translator {
       isFlat: (this.#state.u32[CODE_KEY >> 2]! & CODE_KEY_FLAT) !== 0,
       ...{ entries: [], isDropped: false },
     };
+    this.#units.set(place, unit);
     for (const part of parts) {
       const page = this.#page(part.slot);
       page.units.add(unit);
       this.#tellRanges(part.slot, page);
-      for (const [start, end] of part.ranges) page.covered.fill(1, start, end);
+      for (const [start, end] of part.ranges) page.covered.fill(place, start, end);
     }
     this.#build(unit);
     return true;
@@ -406,11 +406,11 @@ export class Translator {
     );
     this.#queue = [];
     this.#module = new UnitModule();
-    this.#waited = 0;
     return { units: queue.map(({ unit }) => unit), bytes };
   }
 
   #compileSoon(): void {
+    this.#waited = 0;
     if (this.#queue.length === 0) return;
     const { units, bytes } = this.#takeQueue();
     const onFailure = (): void => this.#fail(units);
@@ -530,6 +530,7 @@ export class Translator {
     for (const [record, entry] of unit.entries) this.#entries.remove(record, entry);
     this.#entries.givePlace(unit.place);
     this.#onEntriesChange();
+    this.#units.delete(unit.place);
     for (const { slot, ranges } of unit.parts) {
       const page = this.#page(slot);
       for (const [start, end] of ranges) page.covered.fill(0, start, end);
