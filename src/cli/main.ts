@@ -1,73 +1,7 @@
 #!/usr/bin/env node
-// `quire`, the command line: finds the command, prints errors for people, sets the exit code.
+// `quire`: the command line, from the few files of the bundle if it is up to date.
 
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { UsageError } from './command.ts';
-import { COMMANDS } from './commands.ts';
-import { EXIT_ERROR, EXIT_OK, EXIT_USAGE } from './exit-code.ts';
-import { overview } from './help-command.ts';
-import { suggestion } from './suggestion.ts';
+import { readyBundle } from './bundle.ts';
 
-function version(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
-}
-
-/**
- * Loads what `quire run` needs in one go: an `import` of three hundred files one by one takes half
- * as long again. Where that is not possible, nothing is lost.
- */
-function loadAhead(args: readonly string[]): void {
-  // Node 22.12 warns about it, for everybody to see.
-  if (process.version.startsWith('v22.12.')) return;
-  const files = ['./open-machine.js', './run-command.js'];
-  if (args.some((arg) => /^--?loadvm/.test(arg)))
-    files.push('../snapshot/machine-snapshots.js', './snapshot/directory-store.js');
-  try {
-    for (const file of files) createRequire(import.meta.url)(file);
-  } catch {
-    // Not compiled, as in tests, or a mistake that `import` will tell better.
-  }
-}
-
-async function main(args: readonly string[]): Promise<number> {
-  const [name, ...rest] = args;
-  const streams = { out: process.stdout, err: process.stderr };
-  if (name === '--version' || name === '-version') {
-    streams.out.write(`quire ${version()}\n`);
-    return EXIT_OK;
-  }
-  if (name === undefined || name === '--help' || name === '-help' || name === '-h') {
-    streams.out.write(overview());
-    return name === undefined ? EXIT_USAGE : EXIT_OK;
-  }
-  const row = COMMANDS.find((each) => each.name === name);
-  try {
-    if (name === 'run') loadAhead(rest);
-    if (row === undefined) {
-      const names = COMMANDS.map((each) => each.name);
-      throw new UsageError(`Unknown command "${name}"${suggestion(name, names)}`);
-    }
-    const command = await row.load();
-    if (rest.some((arg) => arg === '--help' || arg === '-help')) {
-      streams.out.write(command.help);
-      return EXIT_OK;
-    }
-    return await command.run(rest, streams);
-  } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    const isUsage = error instanceof UsageError;
-    streams.err.write(`quire: ${error.message}\n`);
-    if (isUsage) streams.err.write(`Try "quire help${row === undefined ? '' : ` ${name}`}"\n`);
-    return isUsage ? EXIT_USAGE : EXIT_ERROR;
-  }
-}
-
-// A reader that leaves early, such as `head`, is not an error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT_OK);
-  throw error;
-});
-
-process.exitCode = await main(process.argv.slice(2));
+const bundle = readyBundle();
+await (bundle === undefined ? import('./command-line.ts') : import(bundle));

@@ -373,8 +373,8 @@ export class Translator {
   }
 
   /**
-   * Never the guest's business: what cannot be translated is interpreted, and stays covered, so that
-   * it is not tried again.
+   * Never the guest's business: what cannot be translated is interpreted, and stays covered, so
+   * that it is not tried again.
    */
   #fail(units: readonly Unit[]): void {
     for (const unit of units) this.#settle(unit);

@@ -78,6 +78,7 @@ export class UnitEntries {
   readonly #entries: Places;
   readonly #units: Places;
   readonly #firstUnit: number;
+  readonly #enterUnit: unknown;
 
   constructor(options: {
     readonly table: WebAssembly.Table;
@@ -94,8 +95,7 @@ export class UnitEntries {
     this.#table = options.table;
     this.#u16 = new Uint16Array(options.buffer);
     this.#u32 = new Uint32Array(options.buffer);
-    this.#table.grow(UNIT_ENTRIES_MAX, options.enterUnit);
-    this.#table.grow(UNITS_MAX);
+    this.#enterUnit = options.enterUnit;
     this.#firstUnit = handlerCount + UNIT_ENTRIES_MAX;
     this.#entries = new Places(handlerCount, UNIT_ENTRIES_MAX);
     this.#units = new Places(this.#firstUnit, UNITS_MAX);
@@ -111,6 +111,11 @@ export class UnitEntries {
 
   /** A place for a unit that is going to be compiled. */
   takePlace(): number {
+    // Only now, as it takes some ms, which the start of a machine has not.
+    if (this.#table.length < this.#firstUnit) {
+      this.#table.grow(UNIT_ENTRIES_MAX, this.#enterUnit);
+      this.#table.grow(UNITS_MAX);
+    }
     return this.#units.take();
   }
 

@@ -1,6 +1,6 @@
 // Makes the WebAssembly module of units from their regions: one function for each, that begins at
-// the entry whose number it is called with. Bodies are built one by one, as units are found, so that
-// no moment has to build many.
+// the entry whose number it is called with. Bodies are built one by one, as units are found, so
+// that no moment has to build many.
 
 import type { SharedFunction } from '../../cpu/emitter.ts';
 import {
