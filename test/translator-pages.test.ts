@@ -4,6 +4,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { interpreterAccelerator } from '../src/accel/software/index.ts';
+import { CODE_KEY, CODE_KEY_STEP } from '../src/accel/software/record.ts';
 import { RecordedPath } from '../src/accel/software/recorded-path.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import type { Accelerator } from '../src/cpu/vcpu.ts';
@@ -15,6 +16,7 @@ import { eagerLocalsTranslator, eagerTranslator } from './oracle/eager-translato
 const FIRST = 0x3_0000;
 const SECOND = FIRST + 0x1000;
 const DEVICE = 0xf000_0000;
+const PAGE_DIRECTORY = 0x1_0000;
 const PAGE_TABLE = 0x1_1000;
 const HLT = 0xf4;
 
@@ -134,6 +136,46 @@ test('the second page is mapped elsewhere by a unit that spans it', () => {
     expect(board.reg(EBX)).toBe(50 * 1007);
     expect(unitsOf(board).counters.spanning).toBeGreaterThan(0);
   }
+});
+
+test('a page is mapped elsewhere whose look-up another page has replaced', () => {
+  const board = new CodeBoard(eagerTranslator);
+  board.enablePaging();
+  // 4 MiB further on: the look-up of code there stands where that of SECOND does.
+  const other = SECOND + 0x40_0000;
+  board.put(PAGE_DIRECTORY + 4, u32(0x1_2000 | 7));
+  board.put(0x1_2000 + (SECOND >>> 12) * 4, u32(0x6_0000 | 3));
+  // call other; xor dword [the page's entry], 0x31000 ^ 0x50000; invlpg [SECOND]
+  const entry = PAGE_TABLE + (SECOND >>> 12) * 4;
+  const more = [
+    ...branch([0xe8], FIRST + 5 + 5 + 2, other),
+    ...[0x81, 0x35, ...u32(entry), ...u32(SECOND ^ 0x5_0000)],
+    ...[0x0f, 0x01, 0x3d, ...u32(SECOND)],
+  ];
+  board.put(FIRST, callLoop(FIRST, SECOND, more));
+  board.put(SECOND, [0xb8, ...u32(7), 0xc3]);
+  board.put(0x5_0000, [0xb8, ...u32(1000), 0xc3]);
+  board.put(0x6_0000, [0xc3]);
+  warm(board, FIRST, SECOND);
+  expect(board.run(FIRST)).toBe('hlt');
+  expect(board.reg(EBX)).toBe(50 * 1007);
+});
+
+test('INVLPG of a page without code keeps the look-ups of code', () => {
+  const board = new CodeBoard(interpreterAccelerator);
+  board.enablePaging();
+  /** How far the count of look-ups forgotten goes on while `code` runs. */
+  const forgotten = (code: readonly number[]): number => {
+    board.put(FIRST, [...code, HLT]);
+    const before = board.state.get32(CODE_KEY);
+    expect(board.run(FIRST)).toBe('hlt');
+    return board.state.get32(CODE_KEY) - before;
+  };
+  const invlpg = (page: number) => [0x0f, 0x01, 0x3d, ...u32(page)];
+  forgotten([0x90]); // The first run sets the mode.
+  const usual = forgotten([0x90]);
+  expect(forgotten(invlpg(0x7_0000))).toBe(usual);
+  expect(forgotten(invlpg(FIRST))).toBe(usual + CODE_KEY_STEP);
 });
 
 test('a second page that is unmapped faults at its own address, with nothing lost', () => {
