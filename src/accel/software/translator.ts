@@ -43,6 +43,8 @@ const STREAK_MIN = 8;
 const COLD_INSTRUCTIONS_MIN = 40_000_000;
 /** How much of a path a unit must have, so that it stays in there: 0 to 1. */
 const LOOP_COVERAGE_MIN = 0.9;
+/** Most instructions of a unit that others have too, in place of going there. */
+const SMALL_MAX = 24;
 /** A unit that straddled pages so often is made anew with a look at the TLB for each access. */
 const STRADDLES_MAX = 1000;
 
@@ -147,8 +149,8 @@ export class Translator {
   #queue: { readonly unit: Unit; readonly body: FunctionBuilder }[] = [];
   #module = new UnitModule();
   #waited = 0;
-  /** Records at which units will be entered that wait or are being compiled. */
-  readonly #promised = new Set<number>();
+  /** By record: units that will be entered there, and wait or are being compiled. */
+  readonly #promised = new Map<number, Unit>();
   #compilingCount = 0;
   /** Instructions in other units than those of paths since a path was recorded. */
   #coldInstructions = 0;
@@ -180,7 +182,7 @@ export class Translator {
       ...{ state, cache, interpreter, entries },
       buffer: new Uint8Array(options.buffer),
       isDeferred: (instruction) => this.#isDeferred(instruction),
-      isPromised: (record) => this.#promised.has(record),
+      isTaken: (record) => this.#isTaken(record),
       isUsable: (slot) => (this.#pages.get(slot)?.rewrites ?? 0) <= REWRITES_MAX,
     };
     options.codePages.onInvalidate((ramOffset, sizeBytes) => {
@@ -362,7 +364,9 @@ export class Translator {
 
   #build(unit: Unit): void {
     const startMs = Date.now();
-    for (const block of unit.region.entries) this.#promised.add(recordOf(unit.region, block));
+    for (const block of unit.region.entries) {
+      this.#promised.set(recordOf(unit.region, block), unit);
+    }
     try {
       const body = this.#module.build({ ...unit, cell: this.#entries.cellOf(unit.place) });
       this.#queue.push({ unit, body });
@@ -479,6 +483,16 @@ export class Translator {
       added.push([record, this.#entries.add(record, { place, number, wantsFlags, start })]);
     }
     return added;
+  }
+
+  /**
+   * Whether a unit is entered at a record, or will be, so that others end there: half as much is
+   * compiled, for few more exits. What is small others have too: going there would cost more.
+   */
+  #isTaken(record: number): boolean {
+    const place = this.#entries.unitOf(this.#u16[record >>> 1]!);
+    const unit = this.#promised.get(record) ?? this.#units.get(place);
+    return unit !== undefined && instructionCount(unit.region) > SMALL_MAX;
   }
 
   #isDeferred(instruction: UnitInstruction): boolean {

@@ -179,6 +179,12 @@ export class UnitEntries {
     this.#entries.give(entry);
   }
 
+  /** Place of the unit that is entered where a record says `index`; 0 if none is. */
+  unitOf(index: number): number {
+    if (this.handlerOf(index) === index) return 0;
+    return this.#u32[(this.#offset + index * ENTER_BYTES) >>> 2]! >>> ENTER_UNIT_SHIFT;
+  }
+
   /** The interpreter's handler behind what a record says. */
   handlerOf(index: number): number {
     return this.#u16[this.#originalAt(index)]!;

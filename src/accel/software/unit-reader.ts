@@ -31,8 +31,8 @@ export interface ReaderParts {
   readonly interpreter: HandlerLayout;
   readonly entries: UnitEntries;
   isDeferred(instruction: UnitInstruction): boolean;
-  /** Whether a unit is going to be entered at a record. */
-  isPromised(record: number): boolean;
+  /** Whether other units end at a record as one is entered there, or is going to be. */
+  isTaken(record: number): boolean;
   /** Whether code of a slot may be part of units. */
   isUsable(slot: number): boolean;
 }
@@ -90,10 +90,7 @@ export class UnitReader implements CodeReader {
 
   isEntry(offset: number): boolean {
     const records = this.recordsOf(pageOf(offset));
-    if (records === 0) return false;
-    const record = records + (offset & PAGE_MASK) * RECORD_BYTES;
-    const handler = this.#u16[record >>> 1]!;
-    return this.#parts.isPromised(record) || this.#parts.entries.handlerOf(handler) !== handler;
+    return records !== 0 && this.#parts.isTaken(records + (offset & PAGE_MASK) * RECORD_BYTES);
   }
 
   instructionAt(offset: number): UnitInstruction | undefined {

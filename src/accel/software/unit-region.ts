@@ -69,7 +69,7 @@ export interface CodeReader {
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;
-  /** Whether a unit is entered at an offset, or is going to be. */
+  /** Whether units end at an offset as another is entered there, or is going to be. */
   isEntry(offset: number): boolean;
   /** Byte address of the first record of a page that an instruction was found on. */
   recordsOf(page: number): number;
@@ -140,7 +140,7 @@ export function findRegion(reader: CodeReader, root: number, isByChance = false)
   function walk(start: number, depth: number): void {
     leaders.add(start);
     for (let offset = start; !found.has(offset) && found.size < INSTRUCTIONS_MAX; ) {
-      // Another unit has the code from here on: half as much is compiled, for few more exits.
+      // Another unit has the code from here on.
       if (offset !== root && reader.isEntry(offset)) return;
       const instruction = reader.instructionAt(offset);
       if (!instruction || !pages.take(instruction)) return;
