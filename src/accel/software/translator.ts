@@ -44,7 +44,7 @@ const COLD_INSTRUCTIONS_MIN = 40_000_000;
 /** How much of a path a unit must have, so that it stays in there: 0 to 1. */
 const LOOP_COVERAGE_MIN = 0.9;
 /** Most instructions of a unit that others have too, in place of going there. */
-const SMALL_MAX = 24;
+const SMALL_MAX = 48;
 /** A unit that straddled pages so often is made anew with a look at the TLB for each access. */
 const STRADDLES_MAX = 1000;
 

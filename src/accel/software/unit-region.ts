@@ -8,7 +8,7 @@ import { UNIT_PAGES_MAX } from './unit-entries.ts';
 import { type ControlGraph, type Structure, structureOf } from './unit-structure.ts';
 
 /** Most instructions of one unit: bounds the time to compile it. */
-const INSTRUCTIONS_MAX = 320;
+const INSTRUCTIONS_MAX = 512;
 /** Most instructions of a unit that is called a tight loop. */
 const TIGHT_MAX = 48;
 /** A RET that more calls lead to compares with so many return addresses. */
