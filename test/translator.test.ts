@@ -3,13 +3,17 @@
 
 import { expect, test, vi } from 'vitest';
 import { softwareAccelerator } from '../src/accel/software/index.ts';
+import { RECORD_BYTES } from '../src/accel/software/record.ts';
 import type { SoftwareVCPU } from '../src/accel/software/software-vcpu.ts';
 import type { Translator } from '../src/accel/software/translator.ts';
+import { isCall, pageOf } from '../src/accel/software/unit-region.ts';
 import { formatJIT, formatUnitsAt } from '../src/accel/software/unit-text.ts';
 import { CodeBoard, EAX, ECX, u32 } from './code-board.ts';
 import { eagerTranslator } from './oracle/eager-translator.ts';
 
 const CODE = 0x3_0000;
+/** Where ESP begins. */
+const STACK = 0x8000;
 /** Enough to be translated, and too few to be worth another unit. */
 const LOOPS = 200_000;
 
@@ -86,6 +90,83 @@ test('the oldest units go when there is no room for another', () => {
   expect([...translator.units].map(({ region }) => region.blocks.length)).toHaveLength(2);
   expect(board.run(CODE)).toBe('hlt');
   expect(board.reg(EAX)).toBe(LOOPS * 3);
+});
+
+/** mov ecx,count; again: call `callee`; dec ecx; jnz again; hlt */
+function callLoop(at: number, callee: number, count: number): number[] {
+  const call = [0xe8, ...u32(callee - at - 10)];
+  return [0xb9, ...u32(count), ...call, 0x49, 0x75, 0xf8, 0xf4];
+}
+
+/** inc eax, so often; ret */
+function counting(count: number): number[] {
+  return [...new Array<number>(count).fill(0x40), 0xc3];
+}
+
+test('units that are found about the same time become one module', () => {
+  const board = new CodeBoard(softwareAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  // Each page: mov edx,50; again: dec edx; jnz again; inc eax; ret
+  const pages = Array.from({ length: 40 }, (_, index) => CODE + (index + 1) * 4096);
+  const body = [0xba, ...u32(50), 0x4a, 0x75, 0xfd, 0x40, 0xc3];
+  for (const page of pages) board.put(page, body);
+  // mov ecx,4000; again: call each of them; dec ecx; jnz again; hlt
+  const calls = pages.flatMap((page, index) => [0xe8, ...u32(page - CODE - 10 - index * 5)]);
+  const back = [0x0f, 0x85, ...u32(-calls.length - 7)];
+  board.put(CODE, [0xb9, ...u32(4000), ...calls, 0x49, ...back, 0xf4]);
+  board.state.setReg32(EAX, 0);
+  expect(board.run(CODE)).toBe('hlt');
+  expect(board.reg(EAX)).toBe(160_000);
+  const { units, modules } = translator.counters;
+  expect(units).toBeGreaterThan(20);
+  expect(modules).toBeLessThan(units / 4);
+});
+
+test('a unit ends where a large one begins, and has what is small', () => {
+  for (const [count, isIn] of [
+    [20, true],
+    [60, false],
+  ] as const) {
+    const board = new CodeBoard(eagerTranslator);
+    const { translator } = board.machine.vcpu as SoftwareVCPU;
+    board.put(CODE, callLoop(CODE, CODE + 256, 10));
+    board.put(CODE + 256, counting(count));
+    // From its own start, so that it has a unit: the stack leads to a HLT.
+    board.put(STACK, u32(CODE + 512));
+    board.put(CODE + 512, [0xf4]);
+    expect(board.run(CODE + 256)).toBe('hlt');
+    board.state.setReg32(EAX, 0);
+    expect(board.run(CODE)).toBe('hlt');
+    expect(board.reg(EAX)).toBe(10 * count);
+    const caller = [...translator.units].find(({ region }) =>
+      region.blocks.some(({ instructions }) => isCall(instructions.at(-1)!)),
+    )!;
+    const starts = caller.region.blocks.map(({ start }) => start);
+    expect(starts.includes((CODE + 256) % 4096)).toBe(isIn);
+  }
+});
+
+test('a unit ends where one will begin that is being compiled', async () => {
+  const board = new CodeBoard(softwareAccelerator);
+  const { translator } = board.machine.vcpu as SoftwareVCPU;
+  translator.compilesInBackground = true;
+  board.put(CODE, callLoop(CODE, CODE + 4096, LOOPS / 10));
+  // mov edx,3; again: inc eax, 60 times; dec edx; jnz again; ret
+  const body = [...counting(60).slice(0, -1), 0x4a];
+  board.put(CODE + 4096, [0xba, ...u32(3), ...body, 0x75, 0x100 - body.length - 2, 0xc3]);
+  expect(board.run(CODE)).toBe('hlt');
+  await vi.waitFor(() => expect(translator.isCompiling).toBe(false), { timeout: 20_000 });
+  expect(translator.counters.units).toBeGreaterThan(1);
+  const records = [...translator.units].flatMap(({ region: { blocks, pages } }) =>
+    blocks.flatMap(({ instructions }) =>
+      instructions.map(({ offset }) => {
+        const page = pages.find((each) => each.page === pageOf(offset))!;
+        return page.records + (offset & 0xfff) * RECORD_BYTES;
+      }),
+    ),
+  );
+  // The body of the loop, 62 instructions, is in one of them only.
+  expect(records.length - new Set(records).size).toBeLessThan(10);
 });
 
 // A variable of a row's meaning keeps its value around a loop of the unit.
