@@ -298,7 +298,7 @@ export class SoftwareVCPU implements VCPU, EngineHooks {
     u32[CODE_KEY >> 2] = time | (isFlat ? CODE_KEY_FLAT : 0) | u32[MODE >> 2]!;
   }
 
-  /** The same for one page of 4 KiB, if code was looked up in it. */
+  /** As `flushCode`, if code was looked up in a page of 4 KiB. */
   flushCodePage(linear: number): void {
     const { u32 } = this.state;
     const tag = u32[rowOf(linear) >> 2]!;

@@ -386,8 +386,12 @@ export class Translator {
   }
 
   /** It is there now, or will never be. */
-  #settle({ region }: Unit): void {
-    for (const block of region.entries) this.#promised.delete(recordOf(region, block));
+  #settle(unit: Unit): void {
+    const { region } = unit;
+    for (const block of region.entries) {
+      const record = recordOf(region, block);
+      if (this.#promised.get(record) === unit) this.#promised.delete(record);
+    }
   }
 
   #partOf({ blocks }: UnitRegion, { page, records }: UnitPage): UnitPart {
@@ -417,6 +421,7 @@ export class Translator {
     this.#waited = 0;
     if (this.#queue.length === 0) return;
     const { units, bytes } = this.#takeQueue();
+    if (units.length === 0) return;
     const onFailure = (): void => this.#fail(units);
     const startMs = Date.now();
     const install = (module: WebAssembly.Module): void => {
