@@ -1,38 +1,32 @@
-// The command line in a few files, which Node loads in a third of the time that it takes for three
-// hundred. A part of the build, made from what the compiler wrote, and used only while that is so.
+// The command line in a few files, as Node takes long to load three hundred. A part of the build,
+// made from what the compiler wrote, and used only while that is so.
 
-import { rmSync, statSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { appendFileSync, renameSync, rmSync } from 'node:fs';
+import { BUILD_FOLDER, CLI_STATE, CORE_STATE, readStamped, stampFor } from './build-stamp.ts';
 
-/** Where the build's own files lie; of a checkout, `dist`. */
-const BUILD_FOLDER = fileURLToPath(new URL('..', import.meta.url));
 const FOLDER = 'bundle';
-const ENTRY = 'command-line';
-/** What the compiler writes each time it compiles something anew; a package has none. */
-const BUILD_STATES = ['.core.tsbuildinfo', '.cli.tsbuildinfo'];
+const ENTRY = 'command-line.js';
+const STATES = [CORE_STATE, CLI_STATE];
 
-function timeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
-}
-
-/** The bundle's first file in a build's folder; undefined if there is none, or it is outdated. */
+/**
+ * The bundle's first file, relative to this one's folder; undefined if there is none in a build's
+ * folder, or it is of other code.
+ */
 export function readyBundle(folder = BUILD_FOLDER): string | undefined {
-  const path = `${folder}/${FOLDER}/${ENTRY}.js`;
-  const time = timeOf(path);
-  if (time === undefined) return undefined;
-  const isOutdated = BUILD_STATES.some((name) => (timeOf(`${folder}/${name}`) ?? 0) > time);
-  return isOutdated ? undefined : `../${FOLDER}/${ENTRY}.js`;
+  const found = readStamped(`${folder}/${FOLDER}/${ENTRY}`, folder, STATES);
+  return found && `../${FOLDER}/${ENTRY}`;
 }
 
-/** Makes the bundle, unless it is up to date. */
+/** Makes the bundle, unless it is there. */
 export async function writeBundle(folder = BUILD_FOLDER): Promise<void> {
   if (readyBundle(folder) !== undefined) return;
-  // Of the packages only what is needed to build: users of the command line do not have it.
+  // Here, as only those who build have this package.
   const { build } = await import('esbuild');
-  rmSync(`${folder}/${FOLDER}`, { recursive: true, force: true });
+  const path = `${folder}/${FOLDER}`;
+  const aside = `${path}.${process.pid}`;
   await build({
-    entryPoints: [`${folder}/cli/${ENTRY}.js`],
-    outdir: `${folder}/${FOLDER}`,
+    entryPoints: [`${folder}/cli/${ENTRY}`],
+    outdir: aside,
     bundle: true,
     // What one command alone needs stays apart.
     splitting: true,
@@ -45,4 +39,8 @@ export async function writeBundle(folder = BUILD_FOLDER): Promise<void> {
     minifySyntax: true,
     logLevel: 'warning',
   });
+  appendFileSync(`${aside}/${ENTRY}`, `//${stampFor(folder, STATES)}`);
+  // All at once, so that nobody loads half of it.
+  rmSync(path, { recursive: true, force: true });
+  renameSync(aside, path);
 }

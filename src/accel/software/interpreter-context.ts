@@ -462,7 +462,7 @@ export class InterpreterContext {
   }
 }
 
-/** Fills the code row at CODE_ROWS + `row`; as `SoftwareVCPU.fillCodeRow`. */
+/** Fills the code row at CODE_ROWS + `row`; as `SoftwareVCPU.#findCode`. */
 function fillCodeRow(f: FunctionBuilder, row: Value, tag: Value, records: Value): void {
   f.if(
     load('i32', row, CODE_ROWS).eq(CODE_TAG_NONE | 0),

@@ -30,10 +30,11 @@ const HEAT_MIN = 4;
 /** A page whose units were taken back this often stays with the interpreter. */
 const REWRITES_MAX = 16;
 /**
- * Units of one module, and how many instructions run in units that wait for others. A module costs
- * the host as much as a few units, and pages of its own for its code: large ones are better.
+ * Most units of one module. A module costs the host as much as a few units, and pages of its own
+ * for its code.
  */
 const BATCH_MAX = 64;
+/** Units wait for others until so many instructions ran in all that wait. */
 const WAIT_INSTRUCTIONS = 100_000;
 /**
  * A path is recorded after so many samples in one unit without another between, and after so many
@@ -149,8 +150,6 @@ export class Translator {
   #queue: { readonly unit: Unit; readonly body: FunctionBuilder }[] = [];
   #module = new UnitModule();
   #waited = 0;
-  /** By record: units that will be entered there, and wait or are being compiled. */
-  readonly #promised = new Map<number, Unit>();
   #compilingCount = 0;
   /** Instructions in other units than those of paths since a path was recorded. */
   #coldInstructions = 0;
@@ -182,7 +181,7 @@ export class Translator {
       ...{ state, cache, interpreter, entries },
       buffer: new Uint8Array(options.buffer),
       isDeferred: (instruction) => this.#isDeferred(instruction),
-      isTaken: (record) => this.#isTaken(record),
+      isTaken: (slot, offset) => this.#isTaken(slot, offset),
       isUsable: (slot) => (this.#pages.get(slot)?.rewrites ?? 0) <= REWRITES_MAX,
     };
     options.codePages.onInvalidate((ramOffset, sizeBytes) => {
@@ -266,8 +265,7 @@ export class Translator {
     const here = this.#whereabouts();
     if (here === undefined) return;
     const page = this.#page(here.slot);
-    const record = this.#cache.recordsOfSlot(here.slot) + here.offset * RECORD_BYTES;
-    if (this.#promised.has(record)) return;
+    if (this.#waitingAt(here.slot, here.offset)) return;
     if (page.rewrites <= REWRITES_MAX && !page.roots.has(here.offset)) this.#planSoon(here, false);
   }
 
@@ -364,9 +362,6 @@ export class Translator {
 
   #build(unit: Unit): void {
     const startMs = Date.now();
-    for (const block of unit.region.entries) {
-      this.#promised.set(recordOf(unit.region, block), unit);
-    }
     try {
       const body = this.#module.build({ ...unit, cell: this.#entries.cellOf(unit.place) });
       this.#queue.push({ unit, body });
@@ -381,17 +376,8 @@ export class Translator {
    * that it is not tried again.
    */
   #fail(units: readonly Unit[]): void {
-    for (const unit of units) this.#settle(unit);
+    for (const { place } of units) this.#units.delete(place);
     this.counters.failed += units.length;
-  }
-
-  /** It is there now, or will never be. */
-  #settle(unit: Unit): void {
-    const { region } = unit;
-    for (const block of region.entries) {
-      const record = recordOf(region, block);
-      if (this.#promised.get(record) === unit) this.#promised.delete(record);
-    }
   }
 
   #partOf({ blocks }: UnitRegion, { page, records }: UnitPage): UnitPart {
@@ -449,7 +435,6 @@ export class Translator {
     this.counters.modules++;
     for (const [index, unit] of units.entries()) {
       if (unit.isDropped) continue;
-      this.#settle(unit);
       this.#makeRoom(unit.region);
       this.#entries.setUnit(unit.place, exports[`u${index}`], unit.isFlat);
       unit.entries = this.#enter(unit);
@@ -482,8 +467,8 @@ export class Translator {
       const record = recordOf(region, block);
       const number = structure.enterNumbers.get(block)!;
       const handler = this.#u16[record >>> 1]!;
-      const isTaken = this.#entries.handlerOf(handler) !== handler;
-      if (isTaken && !isHot && start !== region.root) continue;
+      const isEntered = this.#entries.unitOf(handler) !== 0;
+      if (isEntered && !isHot && start !== region.root) continue;
       const wantsFlags = flagForms[block] !== FLAGS_ANY;
       added.push([record, this.#entries.add(record, { place, number, wantsFlags, start })]);
     }
@@ -491,13 +476,23 @@ export class Translator {
   }
 
   /**
-   * Whether a unit is entered at a record, or will be, so that others end there: half as much is
+   * Whether a unit is entered at an offset, or will be, so that others end there: half as much is
    * compiled, for few more exits. What is small others have too: going there would cost more.
    */
-  #isTaken(record: number): boolean {
+  #isTaken(slot: number, offset: number): boolean {
+    const record = this.#cache.recordsOfSlot(slot) + offset * RECORD_BYTES;
     const place = this.#entries.unitOf(this.#u16[record >>> 1]!);
-    const unit = this.#promised.get(record) ?? this.#units.get(place);
+    const unit = this.#units.get(place) ?? this.#waitingAt(slot, offset);
     return unit !== undefined && instructionCount(unit.region) > SMALL_MAX;
+  }
+
+  /** The unit that will be entered at an offset once it is compiled. */
+  #waitingAt(slot: number, offset: number): Unit | undefined {
+    const unit = this.#units.get(this.#pages.get(slot)?.covered[offset] ?? 0);
+    if (unit === undefined || this.#installed.has(unit)) return undefined;
+    const record = this.#cache.recordsOfSlot(slot) + offset * RECORD_BYTES;
+    const { region } = unit;
+    return region.entries.some((block) => recordOf(region, block) === record) ? unit : undefined;
   }
 
   #isDeferred(instruction: UnitInstruction): boolean {
@@ -558,7 +553,6 @@ export class Translator {
     }
     this.#page(unit.slot).roots.delete(unit.region.root);
     unit.isDropped = true;
-    this.#settle(unit);
     if (this.#installed.delete(unit)) this.#installedInstructions -= instructionCount(unit.region);
     this.counters.dropped++;
     // It may be the one that is running: it must not start another instruction.

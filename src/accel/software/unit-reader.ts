@@ -31,8 +31,8 @@ export interface ReaderParts {
   readonly interpreter: HandlerLayout;
   readonly entries: UnitEntries;
   isDeferred(instruction: UnitInstruction): boolean;
-  /** Whether other units end at a record as one is entered there, or is going to be. */
-  isTaken(record: number): boolean;
+  /** Whether other units end at an offset of a slot as one is entered there, or will be. */
+  isTaken(slot: number, offset: number): boolean;
   /** Whether code of a slot may be part of units. */
   isUsable(slot: number): boolean;
 }
@@ -88,9 +88,10 @@ export class UnitReader implements CodeReader {
     return recordsAt(this.#parts, (this.#linear + page * PAGE_SIZE) >>> 0);
   }
 
-  isEntry(offset: number): boolean {
+  isTaken(offset: number): boolean {
     const records = this.recordsOf(pageOf(offset));
-    return records !== 0 && this.#parts.isTaken(records + (offset & PAGE_MASK) * RECORD_BYTES);
+    if (records === 0) return false;
+    return this.#parts.isTaken(this.#parts.cache.slotOf(records), offset & PAGE_MASK);
   }
 
   instructionAt(offset: number): UnitInstruction | undefined {

@@ -69,8 +69,8 @@ export interface CodeReader {
   instructionAt(offset: number): UnitInstruction | undefined;
   /** Whether the translator leaves instructions with this meaning to the interpreter. */
   isDeferred(instruction: UnitInstruction): boolean;
-  /** Whether units end at an offset as another is entered there, or is going to be. */
-  isEntry(offset: number): boolean;
+  /** Whether units end at an offset as another is entered there, or will be. */
+  isTaken(offset: number): boolean;
   /** Byte address of the first record of a page that an instruction was found on. */
   recordsOf(page: number): number;
 }
@@ -141,7 +141,7 @@ export function findRegion(reader: CodeReader, root: number, isByChance = false)
     leaders.add(start);
     for (let offset = start; !found.has(offset) && found.size < INSTRUCTIONS_MAX; ) {
       // Another unit has the code from here on.
-      if (offset !== root && reader.isEntry(offset)) return;
+      if (offset !== root && reader.isTaken(offset)) return;
       const instruction = reader.instructionAt(offset);
       if (!instruction || !pages.take(instruction)) return;
       found.set(offset, instruction);
